@@ -1,0 +1,187 @@
+//! The administrator's tool: one file a subcommand.
+
+mod check;
+mod demo;
+mod desk;
+mod documents;
+mod enroll;
+mod import;
+mod init;
+mod keys;
+mod list;
+mod qr;
+mod remove;
+mod serve;
+mod unlock;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use thiserror::Error;
+
+use crate::clock::Clock;
+use crate::config::{Mistake, Mistakes};
+use crate::store::StoreError;
+
+/// Where the configuration is looked for when nobody says.
+pub const CONFIG: &str = "/etc/countersign/plugin.ini";
+
+/// The second factor of a session gateway.
+///
+/// A gateway starts `countersign serve` and writes JSON verdict requests to its input, one a line; each is answered by
+/// one verdict on its output. All other commands are for the administrator.
+///
+/// First steps: `countersign demo` shows a login; `countersign init DIR` makes a configuration.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, max_term_width = 110, arg_required_else_help = true)]
+pub struct Cli {
+    /// The configuration. Give gateways an absolute path
+    #[arg(long, global = true, value_name = "PATH", default_value = CONFIG)]
+    config: PathBuf,
+
+    /// Take this for the time, in seconds since 1970
+    #[cfg(debug_assertions)]
+    #[arg(long, global = true, hide = true, value_name = "SECONDS")]
+    test_clock: Option<u64>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer requests on standard input with verdicts on standard output (protocol.md)
+    Serve,
+    /// Make a configuration, a master key and an empty store in DIR
+    Init(init::Args),
+    /// Enrol USER: show a new secret as QR code, and count it once a code proves it
+    Enroll(enroll::Args),
+    /// Take over authenticators that exist already
+    #[command(subcommand)]
+    Import(import::Command),
+    /// List who is enrolled
+    List(list::ListArgs),
+    /// Show what is known of one user: authenticators, failures, waits; never a secret
+    Show(list::ShowArgs),
+    /// Remove authenticators of a user
+    Remove(remove::Args),
+    /// Forget the failures of a user or a source address, so that the next attempt is heard
+    Unlock(unlock::Args),
+    /// Tell every mistake in the configuration, and whether key and store can be used
+    Check,
+    /// Print plugin.ini.example: every option with its meaning and default
+    Example,
+    /// Make, rotate and verify the master key
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Show a whole login: a gateway, a phone and a real child process, in a temporary directory
+    Demo,
+    /// Print a completion script for SHELL
+    Completions(documents::CompletionsArgs),
+    /// Print the manual page, or write one page a command into DIR
+    Man(documents::ManArgs),
+}
+
+/// Why a command did not do what it was asked, with its exit status (sysexits.h).
+#[derive(Debug, Error)]
+pub enum AdminError {
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Data(String),
+    #[error("{0}")]
+    Configuration(String),
+    #[error("{0}")]
+    Failed(String),
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl AdminError {
+    const fn status(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 64,
+            Self::Data(_) => 65,
+            Self::Failed(_) | Self::Output(_) => 70,
+            Self::Configuration(_) => 78,
+        }
+    }
+}
+
+impl From<Mistakes> for AdminError {
+    fn from(mistakes: Mistakes) -> Self {
+        Self::Configuration(mistakes.to_string())
+    }
+}
+
+impl From<Mistake> for AdminError {
+    fn from(mistake: Mistake) -> Self {
+        Self::Configuration(mistake.to_string())
+    }
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(config) = serve::quick(&arguments) {
+        return finish(serve::run(&config, Clock::System));
+    }
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => finish(run(cli)),
+        Err(error) => {
+            let status = if error.use_stderr() { 64 } else { 0 };
+            // Where neither output can be written, the status is all that is left.
+            let _ = error.print();
+            ExitCode::from(status)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, AdminError> {
+    let config = cli.config;
+    #[cfg(debug_assertions)]
+    let clock = cli.test_clock.map_or(Clock::System, |now| Clock::Fixed(crate::domain::time::UnixTime(now)));
+    #[cfg(not(debug_assertions))]
+    let clock = Clock::System;
+    let out = &mut io::stdout().lock();
+    match cli.command {
+        Command::Serve => return serve::run(&config, clock),
+        Command::Init(args) => init::run(&args, out),
+        Command::Enroll(args) => enroll::run(&args, &config, clock, out),
+        Command::Import(command) => import::run(&command, &config, clock, out),
+        Command::List(args) => list::list(&args, &config, out),
+        Command::Show(args) => list::show(&args, &config, clock, out),
+        Command::Remove(args) => remove::run(&args, &config, out),
+        Command::Unlock(args) => unlock::run(&args, &config, out),
+        Command::Check => check::run(&config, out),
+        Command::Example => Ok(out.write_all(crate::config::example::text().as_bytes())?),
+        Command::Keys(command) => keys::run(&command, &config, out),
+        Command::Demo => demo::run(out),
+        Command::Completions(args) => documents::completions(&args, out),
+        Command::Man(args) => documents::man(&args, out),
+    }?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn finish(ended: Result<ExitCode, AdminError>) -> ExitCode {
+    match ended {
+        Ok(status) => status,
+        // Whoever closed the output, such as `head`, has what they wanted.
+        Err(AdminError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            // One mistake a line, each with its place; nothing else to tell it to.
+            let _ = writeln!(io::stderr(), "{error}");
+            ExitCode::from(error.status())
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `countersign serve`.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::AdminError;
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::gateway::json::Native;
+use crate::log::Log;
+use crate::serve::stream::Stream;
+use crate::serve::{self, Serving};
+use crate::setup::Setup;
+use crate::store::Store;
+
+/// The configuration, where the command line is exactly `serve --config PATH`: a gateway starts it for each login, and the
+/// general parser costs as much as the verification.
+pub fn quick(arguments: &[OsString]) -> Option<PathBuf> {
+    match arguments {
+        [_, serve, option, path] if serve == "serve" && option == "--config" => Some(path.into()),
+        _ => None,
+    }
+}
+
+/// Serves until the end of input.
+pub fn run(config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
+    let Setup { config, sealer, store } = Setup::open(config)?;
+    let logging = &config.logging;
+    let log = Log::start(&logging.destination, logging.format, logging.level, |path| config.resolve(path))
+        .map_err(|error| config.mistake("logging", "destination", error.to_string()))?;
+    std::panic::set_hook(Box::new(|panic| {
+        // The place only: the message may hold anything.
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "the program failed; the request is rejected");
+    }));
+    let engine = Engine::new(&config, Rc::clone(&store) as Rc<dyn Store>, sealer);
+    let failed = |error: io::Error| AdminError::Failed(format!("standard input and output cannot be served: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(failed)?;
+    let served = runtime.block_on(async {
+        let input = Stream::reader(io::stdin().as_fd().try_clone_to_owned()?)?;
+        let output = Stream::writer(io::stdout().as_fd().try_clone_to_owned()?)?;
+        let serving = Serving {
+            engine: &engine,
+            protocol: Arc::new(Native),
+            clock,
+            log: log.clone(),
+            deadline: Duration::from_secs(config.plugin.deadline.0),
+            max_in_flight: usize::try_from(config.plugin.max_in_flight.0).unwrap_or(1),
+            clients: config.plugin.clients.0.iter().map(|kind| kind.section().to_owned()).collect(),
+        };
+        serve::run(serving, input, output).await?;
+        // Everything is answered. A log that is not moved now is moved by the next process.
+        let _ = store.close().await;
+        Ok(())
+    });
+    log.flush();
+    // Nothing that was served needs to be taken apart again.
+    std::mem::forget((engine, store, runtime));
+    served.map_err(failed)?;
+    Ok(ExitCode::SUCCESS)
+}

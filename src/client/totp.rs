@@ -1,0 +1,161 @@
+//! Time-based one-time passwords, verified against the store (RFC 6238).
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use super::{ClientError, MfaClient, Push, Reply};
+use crate::config;
+use crate::domain::attempt::Attempt;
+use crate::domain::authenticator::{Authenticator, Totp};
+use crate::domain::outcome::{Denial, Factor, Outcome, Proof};
+use crate::domain::secret::{SecretBytes, TypedCode};
+use crate::otp::typed;
+use crate::otp::window::{Match, Verifier};
+use crate::secret::keys::Purpose;
+use crate::secret::seal::{Sealer, authenticator_place};
+use crate::store::{Consumed, Store};
+
+/// The client of `[totp]`.
+pub struct TotpClient {
+    store: Rc<dyn Store>,
+    sealer: Rc<Sealer>,
+    window: u64,
+    parameters: Totp,
+    decoy: OnceCell<Vec<u8>>,
+}
+
+/// What stands in for the secret of somebody who is not enrolled: as long as a real one.
+const DECOY: [u8; 20] = [0; 20];
+
+impl TotpClient {
+    /// A client over the authenticators in `store`.
+    pub fn new(options: &config::Totp, store: Rc<dyn Store>, sealer: Rc<Sealer>) -> Self {
+        Self {
+            store,
+            sealer,
+            window: options.valid_window.0.into(),
+            parameters: Totp { algorithm: options.algorithm, digits: options.digits.0, period: options.period.0 },
+            decoy: OnceCell::new(),
+        }
+    }
+
+    async fn verify(&self, attempt: &Attempt<'_>, otp: &TypedCode) -> Result<Outcome, ClientError> {
+        let authenticators = self.store.authenticators(attempt.subscriber, self.section()).await?;
+        if authenticators.is_empty() {
+            self.pretend(attempt, otp)?;
+            return Ok(Outcome::Denied(Denial::NotEnrolled));
+        }
+        let mut worst = None;
+        for authenticator in &authenticators {
+            let denial = match self.examine(authenticator, attempt, otp)? {
+                Finding::Step(step) => {
+                    let consumed = self
+                        .store
+                        .consume_step(attempt.subscriber, &authenticator.id, step, attempt.moment.now)
+                        .await?;
+                    match consumed {
+                        Consumed::First => {
+                            return Ok(Outcome::Verified(Proof { factor: Factor::Totp, reason: "verified".into() }));
+                        }
+                        Consumed::Before { last } => Denial::UsedCode { step, last },
+                        Consumed::Gone => Denial::NotEnrolled,
+                    }
+                }
+                Finding::Denied(denial) => denial,
+            };
+            if worst.as_ref().is_none_or(|known| telling(&denial) > telling(known)) {
+                worst = Some(denial);
+            }
+        }
+        Ok(Outcome::Denied(worst.unwrap_or(Denial::NotEnrolled)))
+    }
+
+    /// What the code is to one authenticator.
+    fn examine(
+        &self,
+        authenticator: &Authenticator,
+        attempt: &Attempt<'_>,
+        otp: &TypedCode,
+    ) -> Result<Finding, ClientError> {
+        let place = authenticator_place(&authenticator.subscriber, &authenticator.id.0);
+        let secret = self.sealer.open(Purpose::Authenticator, &place, &authenticator.sealed)?;
+        let found = self.find(authenticator.totp, &secret, attempt, otp)?;
+        let period = i64::try_from(authenticator.totp.period).unwrap_or(i64::MAX);
+        Ok(match (found, authenticator.last_step) {
+            (None, _) => {
+                Finding::Denied(Denial::MalformedCode { expected: format!("{} digits", authenticator.totp.digits) })
+            }
+            (Some(Match::Nowhere), _) => Finding::Denied(Denial::WrongCode),
+            (Some(Match::Step(step) | Match::Outside { step, offset: _ }), Some(last)) if step <= last => {
+                Finding::Denied(Denial::UsedCode { step, last })
+            }
+            (Some(Match::Step(step)), _) => Finding::Step(step),
+            (Some(Match::Outside { step: _, offset }), _) => {
+                Finding::Denied(Denial::OutsideWindow { steps: offset, seconds: offset.saturating_mul(period) })
+            }
+        })
+    }
+
+    fn find(
+        &self,
+        totp: Totp,
+        secret: &SecretBytes,
+        attempt: &Attempt<'_>,
+        otp: &TypedCode,
+    ) -> Result<Option<Match>, ClientError> {
+        let verifier = Verifier::new(totp, secret).map_err(|error| ClientError::Authenticator(error.to_string()))?;
+        // Read as the digits that were meant; wiped when dropped.
+        let code = typed::code(otp.expose(), totp.digits);
+        Ok(code.map(|code| verifier.find(&code, attempt.moment.now, self.window)))
+    }
+
+    /// The work that a wrong code of somebody enrolled costs, so that nobody learns from the time who is.
+    fn pretend(&self, attempt: &Attempt<'_>, otp: &TypedCode) -> Result<(), ClientError> {
+        if self.decoy.get().is_none() {
+            let sealed = self.sealer.seal(Purpose::Authenticator, &[], &DECOY)?;
+            let _ = self.decoy.set(sealed);
+        }
+        let sealed = self.decoy.get().map(Vec::as_slice).unwrap_or_default();
+        let secret = self.sealer.open(Purpose::Authenticator, &[], sealed)?;
+        self.find(self.parameters, &secret, attempt, otp).map(|_| ())
+    }
+}
+
+enum Finding {
+    Step(u64),
+    Denied(Denial),
+}
+
+/// Of several denials, the one that tells the operator most.
+const fn telling(denial: &Denial) -> u8 {
+    match denial {
+        Denial::UsedCode { step: _, last: _ } => 4,
+        Denial::OutsideWindow { steps: _, seconds: _ } => 3,
+        Denial::WrongCode => 2,
+        Denial::MalformedCode { expected: _ } => 1,
+        Denial::NoClaimant
+        | Denial::NotEnrolled
+        | Denial::CodeRequired
+        | Denial::Throttled { wait: _, by: _ }
+        | Denial::NotAuthenticated
+        | Denial::Cancelled => 0,
+    }
+}
+
+impl MfaClient for TotpClient {
+    fn section(&self) -> &str {
+        "totp"
+    }
+
+    fn push(&self) -> Push {
+        Push::Unable
+    }
+
+    fn push_authenticate<'a>(&'a self, _attempt: &'a Attempt<'a>) -> Reply<'a> {
+        Box::pin(async { Ok(Outcome::Denied(Denial::CodeRequired)) })
+    }
+
+    fn otp_authenticate<'a>(&'a self, attempt: &'a Attempt<'a>, otp: &'a TypedCode) -> Reply<'a> {
+        Box::pin(self.verify(attempt, otp))
+    }
+}

@@ -1,0 +1,31 @@
+//! The one place that reads the clocks.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::domain::time::{Moment, UnixTime};
+
+/// The wall clock.
+#[derive(Clone, Copy, Debug)]
+pub enum Clock {
+    /// The machine's.
+    System,
+    /// One that stands still, for tests; programs that are built for use have no way to get it.
+    #[cfg(debug_assertions)]
+    Fixed(UnixTime),
+}
+
+impl Clock {
+    /// What time it is. Before 1970 it is 1970.
+    pub fn now(self) -> UnixTime {
+        match self {
+            Self::System => UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())),
+            #[cfg(debug_assertions)]
+            Self::Fixed(now) => now,
+        }
+    }
+
+    /// Now, with `allowance` to answer.
+    pub fn moment(self, allowance: Duration) -> Moment {
+        Moment { now: self.now(), deadline: Instant::now() + allowance, allowance }
+    }
+}

@@ -1,0 +1,199 @@
+//! The text of plugin.ini, through configparser, with its holes closed.
+//!
+//! The crate is tolerant: it cuts values at `#` and `;`, merges duplicate sections, lets the last of two options win,
+//! takes a line without `=` for an option without a value, loses the section behind a byte-order mark and everything
+//! in a file whose lines end in a bare carriage return. So each line is looked at first; what the crate would bend is
+//! refused here with its line. What then reaches the crate is read as it stands, and the two readings must agree.
+
+use std::collections::HashMap;
+
+use configparser::ini::Ini;
+
+use super::mistake::Mistakes;
+use crate::domain::foreign::Foreign;
+
+/// One `[section]` of the file.
+#[derive(Debug)]
+pub struct Section {
+    pub name: String,
+    pub line: usize,
+    pub entries: Vec<Entry>,
+}
+
+/// One `name = value` line.
+#[derive(Debug)]
+pub struct Entry {
+    pub name: String,
+    pub line: usize,
+    pub value: String,
+}
+
+/// The sections of `text` in order; what is wrong with its form goes to `mistakes`.
+pub fn parse(text: &str, mistakes: &mut Mistakes) -> Vec<Section> {
+    let mut sections = scan(text, mistakes);
+    if !mistakes.is_empty() {
+        return sections;
+    }
+    let mut ini = Ini::new_cs();
+    let mut defaults = ini.defaults();
+    defaults.delimiters = vec!['='];
+    defaults.comment_symbols = vec!['#', ';'];
+    defaults.inline_comment_symbols = Some(Vec::new());
+    defaults.enable_inline_comments = false;
+    defaults.multiline = false;
+    ini.load_defaults(defaults);
+    let map = match ini.read(text.to_owned()) {
+        Ok(map) => map,
+        Err(error) => {
+            mistakes.at_line(1, format_args!("not an INI file: {}", Foreign(&error)));
+            return sections;
+        }
+    };
+    for section in &mut sections {
+        let values = map.get(&section.name);
+        for entry in &mut section.entries {
+            match values.and_then(|values| values.get(&entry.name)) {
+                Some(Some(value)) if *value == entry.value => {}
+                Some(Some(value)) if value.is_empty() && entry.value.is_empty() => {}
+                Some(_) | None => {
+                    mistakes.at_line(entry.line, "this line can be read in more than one way; write it as name = value")
+                }
+            }
+        }
+    }
+    sections
+}
+
+/// The lines as they stand, each either blank, a comment, `[section]` or `name = value`, nothing twice.
+fn scan(text: &str, mistakes: &mut Mistakes) -> Vec<Section> {
+    if text.starts_with('\u{feff}') {
+        mistakes.at_line(1, "the file begins with a byte-order mark; save it as UTF-8 without one");
+    }
+    if text.contains('\r') && !text.contains('\n') {
+        mistakes.at_line(1, "the lines end in carriage returns only; end them in line feeds");
+        return Vec::new();
+    }
+    let mut sections: Vec<Section> = Vec::new();
+    let mut section_lines: HashMap<String, usize> = HashMap::new();
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let number = index + 1;
+        if let Some(c) = line.chars().find(|c| c.is_control() && *c != '\t') {
+            mistakes.at_line(number, format_args!("holds the control character U+{:04X}", u32::from(c)));
+            continue;
+        }
+        let trimmed = line.trim_matches([' ', '\t']);
+        if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
+            continue;
+        }
+        if line.starts_with([' ', '\t']) {
+            mistakes.at_line(
+                number,
+                "begins with white space; a value stands on one line, and options and sections begin at its start",
+            );
+        } else if trimmed.starts_with('[') {
+            match trimmed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                Some(name) if !name.trim().is_empty() && !name.contains(['[', ']']) && name.trim() == name => {
+                    if name.eq_ignore_ascii_case("default") {
+                        mistakes.at_line(
+                            number,
+                            format_args!(
+                                "[{name}]: there are no options for all sections; write them where they belong"
+                            ),
+                        );
+                    }
+                    if let Some(first) = section_lines.insert(name.to_owned(), number) {
+                        mistakes.at_line(
+                            number,
+                            format_args!("[{}]: the section is there already, at line {first}", Foreign(name)),
+                        );
+                    }
+                    sections.push(Section { name: name.to_owned(), line: number, entries: Vec::new() });
+                }
+                Some(_) | None => mistakes.at_line(number, "expected a section such as [totp], and nothing after it"),
+            }
+        } else {
+            entry(trimmed, number, sections.last_mut(), mistakes);
+        }
+    }
+    sections
+}
+
+fn entry(line: &str, number: usize, section: Option<&mut Section>, mistakes: &mut Mistakes) {
+    let Some((name, value)) = line.split_once('=') else {
+        // The line may be a secret that lost its name: it is not repeated.
+        mistakes.at_line(number, "expected name = value");
+        return;
+    };
+    let (name, value) = (name.trim(), value.trim());
+    let Some(section) = section else {
+        mistakes.at_line(
+            number,
+            format_args!("{}: stands before the first section; put it below one such as [plugin]", Foreign(name)),
+        );
+        return;
+    };
+    if name.is_empty() {
+        mistakes.at_line(number, format_args!("[{}]: expected a name before the =", Foreign(&section.name)));
+        return;
+    }
+    if let Some(first) = section.entries.iter().find(|e| e.name == name) {
+        mistakes.at_line(
+            number,
+            format_args!(
+                "[{}] {}: the option is there already, at line {}",
+                Foreign(&section.name),
+                Foreign(name),
+                first.line
+            ),
+        );
+        return;
+    }
+    section.entries.push(Entry { name: name.to_owned(), line: number, value: value.to_owned() });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn mistakes(text: &str) -> String {
+        let mut mistakes = Mistakes::new(Path::new("f"));
+        parse(text, &mut mistakes);
+        mistakes.to_string()
+    }
+
+    #[test]
+    fn a_value_is_everything_behind_the_first_equals_sign() {
+        let mut none = Mistakes::new(Path::new("f"));
+        let text = "; c\n[a b=c]\nurl = https://h/p;v=1#x\nempty =\npercent = 100%\nquoted = \"q\"\nunicode = \u{a0}ž\u{a0}\ncolon = a:b\n";
+        let sections = parse(text, &mut none);
+        assert!(none.is_empty(), "{none}");
+        let values: Vec<_> = sections[0].entries.iter().map(|e| e.value.as_str()).collect();
+        assert_eq!(values, ["https://h/p;v=1#x", "", "100%", "\"q\"", "ž", "a:b"]);
+        assert_eq!(sections[0].name, "a b=c");
+    }
+
+    #[test]
+    fn each_hole_of_the_crate_is_closed() {
+        for (text, expected) in [
+            ("[a]\nx = 1\nx = 2\n", "f:3: [a] x: the option is there already, at line 2"),
+            ("[a]\n[b]\n[a]\n", "f:3: [a]: the section is there already, at line 1"),
+            ("[a]\nfail_closed\n", "f:2: expected name = value"),
+            ("[a]\nx: 1\n", "f:2: expected name = value"),
+            ("[a] junk\n", "f:1: expected a section such as [totp], and nothing after it"),
+            ("[[a]]\n", "f:1: expected a section such as [totp], and nothing after it"),
+            ("[]\n", "f:1: expected a section such as [totp], and nothing after it"),
+            ("[a\n", "f:1: expected a section such as [totp], and nothing after it"),
+            ("\u{feff}[a]\n", "f:1: the file begins with a byte-order mark; save it as UTF-8 without one"),
+            ("[a]\rx = 1\r", "f:1: the lines end in carriage returns only; end them in line feeds"),
+            ("x = 1\n", "f:1: x: stands before the first section; put it below one such as [plugin]"),
+            ("[DEFAULT]\n", "f:1: [DEFAULT]: there are no options for all sections; write them where they belong"),
+            ("[a]\n= 1\n", "f:2: [a]: expected a name before the ="),
+            ("[a]\nx = a\0b\n", "f:2: holds the control character U+0000"),
+        ] {
+            assert_eq!(mistakes(text), expected, "{text:?}");
+        }
+        assert!(mistakes("[a]\nx = 1\n  y\n").starts_with("f:3: begins with white space"));
+    }
+}

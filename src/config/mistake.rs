@@ -1,0 +1,95 @@
+//! What is wrong with a configuration, one line each: file, line, section, option, what was found, what to do.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// One mistake.
+#[derive(Clone, Debug)]
+pub struct Mistake(String);
+
+impl Mistake {
+    /// A mistake about the whole file.
+    pub fn of_file(path: &Path, text: impl fmt::Display) -> Self {
+        Self(format!("{}: {text}", path.display()))
+    }
+
+    /// A mistake at a line.
+    pub fn of_line(path: &Path, line: usize, text: impl fmt::Display) -> Self {
+        Self(format!("{}:{line}: {text}", path.display()))
+    }
+
+    /// A mistake about an option; `line` is `None` where its default is used.
+    pub fn of_option(path: &Path, line: Option<usize>, section: &str, option: &str, text: impl fmt::Display) -> Self {
+        let text = format!("[{section}] {option}: {text}");
+        match line {
+            Some(line) => Self::of_line(path, line, text),
+            None => Self::of_file(path, text),
+        }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The mistakes in one file, in the order of its lines.
+#[derive(Clone, Debug)]
+pub struct Mistakes {
+    path: PathBuf,
+    found: Vec<(usize, Mistake)>,
+}
+
+impl Mistakes {
+    /// No mistakes yet in the file at `path`.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), found: Vec::new() }
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// Notes a mistake at a line.
+    pub fn at_line(&mut self, line: usize, text: impl fmt::Display) {
+        self.found.push((line, Mistake::of_line(&self.path, line, text)));
+    }
+
+    /// Notes a mistake about the value of an option.
+    pub fn at_option(&mut self, line: usize, section: &str, option: &str, text: impl fmt::Display) {
+        self.found.push((line, Mistake::of_option(&self.path, Some(line), section, option, text)));
+    }
+}
+
+impl From<Mistake> for Mistakes {
+    fn from(mistake: Mistake) -> Self {
+        Self { path: PathBuf::new(), found: vec![(0, mistake)] }
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut sorted: Vec<_> = self.found.iter().collect();
+        sorted.sort_by_key(|(line, _)| *line);
+        for (index, (_, mistake)) in sorted.into_iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+/// `; did you mean NAME?` where one of `known` is near to `found`, else nothing.
+pub fn suggestion<'a>(found: &str, known: impl Iterator<Item = &'a str>, brackets: bool) -> String {
+    let lower = found.to_lowercase();
+    let nearest = known.map(|name| (strsim::jaro_winkler(&lower, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((likeness, name)) if likeness > 0.75 && brackets => format!("; did you mean [{name}]?"),
+        Some((likeness, name)) if likeness > 0.75 => format!("; did you mean {name}?"),
+        Some(_) | None => String::new(),
+    }
+}

@@ -1,0 +1,175 @@
+//! plugin.ini, read once and strictly: what is unknown, twice there or out of range is a mistake with its place.
+
+pub mod example;
+pub mod ini;
+#[macro_use]
+mod declare;
+pub mod mistake;
+pub mod options;
+pub mod value;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+pub use mistake::{Mistake, Mistakes};
+pub use options::{Auth, Logging, Options, Plugin, Throttle, Totp};
+
+use crate::files::{self, Exposure, FileError};
+use crate::policy::throttle::Rule;
+
+/// A configuration that can be used.
+#[derive(Debug)]
+pub struct Config {
+    path: PathBuf,
+    lines: HashMap<(String, String), usize>,
+    options: Options,
+}
+
+impl std::ops::Deref for Config {
+    type Target = Options;
+
+    fn deref(&self) -> &Options {
+        &self.options
+    }
+}
+
+impl Config {
+    /// Reads the configuration at `path`.
+    ///
+    /// # Errors
+    /// Every mistake in it, or the one reason why it cannot be read.
+    pub fn load(path: &Path) -> Result<Self, Mistakes> {
+        let unreadable = |error: FileError| {
+            let hint = match &error {
+                FileError::Io { path: _, error } if error.kind() == std::io::ErrorKind::NotFound => {
+                    "; run: countersign init DIR"
+                }
+                FileError::Io { path: _, error: _ }
+                | FileError::Link(_)
+                | FileError::NotFile(_)
+                | FileError::NotDirectory(_)
+                | FileError::Loose { path: _, mode: _, what: _, remedy: _ }
+                | FileError::Large(_)
+                | FileError::NotText(_) => "",
+            };
+            Mistakes::from(Mistake::of_file(path, format!("{}{hint}", without_path(&error, path))))
+        };
+        let text = files::read_text(path, Exposure::Readable).map_err(unreadable)?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads the configuration `text`, which stands at `path`. Opens nothing.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Mistakes> {
+        let mut mistakes = Mistakes::new(path);
+        let sections = ini::parse(text, &mut mistakes);
+        let options = Options::read(&sections, &mut mistakes);
+        match options {
+            Some(options) if mistakes.is_empty() => {
+                let lines = sections
+                    .into_iter()
+                    .flat_map(|s| s.entries.into_iter().map(move |e| ((s.name.clone(), e.name), e.line)))
+                    .collect();
+                Ok(Self { path: path.to_owned(), lines, options })
+            }
+            Some(_) | None => Err(mistakes),
+        }
+    }
+
+    /// A path that an option gives: relative ones start at the directory of plugin.ini.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        match self.path.parent() {
+            Some(parent) if path.is_relative() => parent.join(path),
+            Some(_) | None => path.to_owned(),
+        }
+    }
+
+    /// Where the configuration was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A mistake about what an option names, such as a key file that cannot be read.
+    pub fn mistake(&self, section: &'static str, option: &'static str, text: impl Into<String>) -> Mistake {
+        let line = self.lines.get(&(section.to_owned(), option.to_owned())).copied();
+        Mistake::of_option(&self.path, line, section, option, text.into())
+    }
+
+    /// The limits for one subscriber.
+    pub fn subscriber_rule(&self) -> Rule {
+        let t = &self.throttle;
+        Rule {
+            free: t.failures.0,
+            first_wait: t.first_wait.0,
+            longest_wait: t.longest_wait.0,
+            forget_after: t.forget_after.0,
+        }
+    }
+
+    /// The limits for one source address.
+    pub fn source_rule(&self) -> Rule {
+        let t = &self.throttle;
+        Rule {
+            free: t.source_failures.0,
+            first_wait: t.source_first_wait.0,
+            longest_wait: t.source_longest_wait.0,
+            forget_after: t.source_forget_after.0,
+        }
+    }
+}
+
+/// What `error` says after the path, which the caller has already printed.
+fn without_path(error: &FileError, path: &Path) -> String {
+    let text = error.to_string();
+    match text.strip_prefix(&format!("{}: ", path.display())) {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(text: &str) -> String {
+        Config::parse(Path::new("plugin.ini"), text).map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        let config = Config::parse(Path::new("/etc/countersign/plugin.ini"), "").unwrap();
+        assert_eq!(config.plugin.deadline.0, 30);
+        assert_eq!(config.resolve(Path::new("store")), Path::new("/etc/countersign/store"));
+        assert_eq!(
+            config.subscriber_rule(),
+            Rule { free: 5, first_wait: 60, longest_wait: 43_200, forget_after: 43_200 }
+        );
+    }
+
+    #[test]
+    fn the_example_is_the_defaults() {
+        let example = Config::parse(Path::new("plugin.ini"), &example::text()).unwrap();
+        let default = Config::parse(Path::new("plugin.ini"), "").unwrap();
+        assert_eq!(format!("{:?}", example.options), format!("{:?}", default.options));
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once_with_its_place() {
+        let text = "[plugin]\ndeadline = 5m\nmaster_kye = file:x\n\n[totp]\ndigits = 9\n[topt]\n";
+        assert_eq!(
+            mistakes(text),
+            "plugin.ini:2: [plugin] deadline: expected seconds from 1 to 3600, such as 30, found \"5m\"\n\
+             plugin.ini:3: [plugin] master_kye: unknown option; did you mean master_key?\n\
+             plugin.ini:6: [totp] digits: expected a whole number from 6 to 8, found \"9\"\n\
+             plugin.ini:7: [topt]: unknown section; did you mean [totp]?"
+        );
+    }
+
+    #[test]
+    fn a_secret_is_not_repeated_in_the_mistake() {
+        let text = mistakes("[plugin]\nmaster_key = CANARY\n");
+        assert!(!text.contains("CANARY") && text.contains("file:PATH"), "{text}");
+    }
+}

@@ -1,0 +1,96 @@
+//! Every option of plugin.ini: what it means, its type and its default, declared once.
+
+use std::path::PathBuf;
+
+use super::declare::{self, OptionDeclaration, SectionDeclaration};
+use super::ini::Section;
+use super::mistake::Mistakes;
+use super::value::{Clients, Count, Destination, Format, Level, Names, Seconds, SecretRef, Value};
+use crate::domain::authenticator::Algorithm;
+use crate::domain::verdict::Echo;
+
+sections! {
+    /// What runs, and where its state lies. Paths that do not begin with / start at the directory of this file.
+    plugin = Plugin {
+        /// The clients that verify, the default first. Each has a section of its name below.
+        clients: Clients = "totp";
+        /// How long one verdict may take in all. A gateway that sends deadline_ms can shorten it.
+        deadline: Seconds<1, 3600> = "30";
+        /// How many requests are worked on at once; further ones wait in the pipe.
+        max_in_flight: Count<1, 65536> = "1024";
+        /// The directory of the embedded store: authenticators, used time steps, failures.
+        store: PathBuf = "store";
+        /// The key under which the store and the cookies are sealed. `countersign keys` makes and rotates it.
+        master_key: SecretRef = "file:master.key";
+    }
+
+    /// What the claimant is asked.
+    auth = Auth {
+        /// The question. One space is put behind it.
+        prompt: String = "Press Enter for push notification or type one-time password:";
+        /// Whether the gateway hides what is typed.
+        disable_echo: Echo = "no";
+        /// Protocols over which the claimant can be asked. Over any other, no answer is a push.
+        interactive_protocols: Names = "rdp,ssh,telnet";
+    }
+
+    /// Time-based one-time passwords (RFC 6238), verified here. What stands here but valid_window is for new
+    /// authenticators: each keeps what it was enrolled with.
+    totp = Totp {
+        /// Under which name authenticator apps show the account.
+        issuer: String = "countersign";
+        /// The hash function. Many apps know SHA1 only.
+        algorithm: Algorithm = "SHA1";
+        /// How many digits a code has. Many apps know 6 only.
+        digits: Count<6, 8> = "6";
+        /// How long a code lives. Many apps know 30 only.
+        period: Seconds<15, 120> = "30";
+        /// How many time steps before and after now are right as well.
+        valid_window: Count<0, 10> = "1";
+        /// How long a new secret is, in bytes (RFC 4226 recommends 20).
+        secret_bytes: Count<16, 64> = "20";
+    }
+
+    /// What failures cost, counted before each verification, in the store, across processes and restarts.
+    throttle = Throttle {
+        /// Failures of one subscriber that cost no wait.
+        failures: Count<1, 1000> = "5";
+        /// The wait after the next failure; each further one doubles it.
+        first_wait: Seconds<1, 86400> = "60";
+        /// The longest wait. Together with forget_after it bounds what guessing can reach (SECURITY.md has the sum).
+        longest_wait: Seconds<1, 604800> = "43200";
+        /// The time in which one failure is forgotten.
+        forget_after: Seconds<1, 604800> = "43200";
+        /// The same four for one source address (client_ip; IPv6 by /64 network).
+        source_failures: Count<1, 1000000> = "100";
+        /// The wait of a source after the next failure.
+        source_first_wait: Seconds<1, 86400> = "5";
+        /// The longest wait of a source.
+        source_longest_wait: Seconds<1, 604800> = "300";
+        /// The time in which one failure of a source is forgotten.
+        source_forget_after: Seconds<1, 604800> = "30";
+        /// How many names that nobody enrolled, and how many sources, are remembered at most.
+        traces: Count<100, 10000000> = "100000";
+    }
+
+    /// What is written about it. One line a verdict at level info; never a code or a secret at any level.
+    logging = Logging {
+        /// stderr, syslog or file:PATH.
+        destination: Destination = "stderr";
+        /// text or json.
+        format: Format = "text";
+        /// How much.
+        level: Level = "info";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_what_its_option_takes() {
+        let mut mistakes = Mistakes::new(std::path::Path::new("f"));
+        assert!(Options::read(&[], &mut mistakes).is_some());
+    }
+}

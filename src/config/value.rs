@@ -1,0 +1,270 @@
+//! The types of option values: each says what it takes, and takes nothing else.
+
+use std::path::{Path, PathBuf};
+
+use crate::domain::authenticator::Algorithm;
+use crate::domain::verdict::Echo;
+
+/// A type that an option's text is read as.
+pub trait Value: Sized {
+    /// Whether the text may be repeated in an error.
+    const SECRET: bool = false;
+
+    /// What is taken, for the error and the example: "expected …".
+    fn expected() -> String;
+
+    /// The value of `text`; `None` where it is not what is expected.
+    fn parse(text: &str) -> Option<Self>;
+}
+
+/// A duration in whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seconds<const LEAST: u64, const MOST: u64>(pub u64);
+
+impl<const LEAST: u64, const MOST: u64> Value for Seconds<LEAST, MOST> {
+    fn expected() -> String {
+        format!("seconds from {LEAST} to {MOST}, such as {}", 30.clamp(LEAST, MOST))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        whole(text).filter(|n| (LEAST..=MOST).contains(n)).map(Self)
+    }
+}
+
+/// A count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count<const LEAST: u32, const MOST: u32>(pub u32);
+
+impl<const LEAST: u32, const MOST: u32> Value for Count<LEAST, MOST> {
+    fn expected() -> String {
+        format!("a whole number from {LEAST} to {MOST}")
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        whole(text).and_then(|n| u32::try_from(n).ok()).filter(|n| (LEAST..=MOST).contains(n)).map(Self)
+    }
+}
+
+/// Decimal digits only: no sign, no `_`, no white space.
+fn whole(text: &str) -> Option<u64> {
+    if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+/// Any text that is not empty.
+impl Value for String {
+    fn expected() -> String {
+        "some text".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+}
+
+/// A path; relative ones start at the directory of plugin.ini.
+impl Value for PathBuf {
+    fn expected() -> String {
+        "a path".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| Path::new(text).to_owned())
+    }
+}
+
+impl Value for Algorithm {
+    fn expected() -> String {
+        "SHA1, SHA256 or SHA512".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::named(text)
+    }
+}
+
+/// `disable_echo`: yes hides what is typed.
+impl Value for Echo {
+    fn expected() -> String {
+        "yes or no".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match () {
+            () if text.eq_ignore_ascii_case("yes") => Some(Self::Hide),
+            () if text.eq_ignore_ascii_case("no") => Some(Self::Show),
+            () => None,
+        }
+    }
+}
+
+/// Names separated by commas, trimmed, in lower case; may be none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names(pub Vec<String>);
+
+impl Value for Names {
+    fn expected() -> String {
+        "names separated by commas, such as ssh,rdp".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self(Vec::new()));
+        }
+        let names: Vec<String> = text.split(',').map(|name| name.trim().to_lowercase()).collect();
+        names.iter().all(|name| !name.is_empty()).then_some(Self(names))
+    }
+}
+
+/// A kind of client that can be named in `clients`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    Totp,
+}
+
+impl ClientKind {
+    /// Every kind there is, in the order of the documentation.
+    pub const ALL: [Self; 1] = [Self::Totp];
+
+    /// The section that configures it.
+    pub const fn section(self) -> &'static str {
+        match self {
+            Self::Totp => "totp",
+        }
+    }
+}
+
+/// The clients in use, the default first; each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clients(pub Vec<ClientKind>);
+
+impl Value for Clients {
+    fn expected() -> String {
+        let names: Vec<_> = ClientKind::ALL.iter().map(|kind| kind.section()).collect();
+        format!("one or more of {}, separated by commas, each once", names.join(", "))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut clients = Vec::new();
+        for name in text.split(',').map(str::trim) {
+            let kind = ClientKind::ALL.into_iter().find(|kind| kind.section() == name)?;
+            if clients.contains(&kind) {
+                return None;
+            }
+            clients.push(kind);
+        }
+        Some(Self(clients))
+    }
+}
+
+/// Where a secret lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretRef {
+    /// A file; relative paths start at the directory of plugin.ini.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+    /// A systemd credential: a file in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+}
+
+impl Value for SecretRef {
+    const SECRET: bool = true;
+
+    fn expected() -> String {
+        "where the secret lies: file:PATH, env:NAME or credential:NAME".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (scheme, name) = text.split_once(':')?;
+        match scheme {
+            _ if name.is_empty() => None,
+            "file" => Some(Self::File(name.into())),
+            "env" if !name.contains(['=', '\0']) => Some(Self::Env(name.into())),
+            "credential" if !name.contains('/') && name != "." && name != ".." => Some(Self::Credential(name.into())),
+            _ => None,
+        }
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Error,
+    Warning,
+    Info,
+    Debug,
+}
+
+impl Value for Level {
+    fn expected() -> String {
+        "error, warning, info or debug".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [("error", Self::Error), ("warning", Self::Warning), ("info", Self::Info), ("debug", Self::Debug)]
+            .into_iter()
+            .find_map(|(name, level)| text.eq_ignore_ascii_case(name).then_some(level))
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+impl Value for Format {
+    fn expected() -> String {
+        "text or json".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [("text", Self::Text), ("json", Self::Json)]
+            .into_iter()
+            .find_map(|(name, format)| text.eq_ignore_ascii_case(name).then_some(format))
+    }
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    Stderr,
+    Syslog,
+    File(PathBuf),
+}
+
+impl Value for Destination {
+    fn expected() -> String {
+        "stderr, syslog or file:PATH".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "stderr" => Some(Self::Stderr),
+            "syslog" => Some(Self::Syslog),
+            _ => text.strip_prefix("file:").filter(|path| !path.is_empty()).map(|path| Self::File(path.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_digits_only() {
+        for text in ["", "-1", "+1", "1_000", "0x10", " 1", "1.0", "١", "99999999999999999999999"] {
+            assert_eq!(Seconds::<0, 100>::parse(text), None, "{text:?}");
+        }
+        assert_eq!(Seconds::<0, 100>::parse("007"), Some(Seconds(7)));
+    }
+
+    #[test]
+    fn secrets_are_references() {
+        assert_eq!(SecretRef::parse("file:a:b"), Some(SecretRef::File("a:b".into())));
+        for text in ["", "abc", "file:", "credential:../x", "vault:x"] {
+            assert_eq!(SecretRef::parse(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a gateway asks.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::secret::{Secret, TypedCode};
+
+/// What the gateway wants decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Is the claimant who they say they are?
+    Authenticate,
+    /// May this authenticated session go on to its target?
+    Authorize,
+    /// The session is over; whatever it held may go.
+    SessionEnded,
+}
+
+impl Kind {
+    /// The word on the wire and in the log.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Authenticate => "authenticate",
+            Self::Authorize => "authorize",
+            Self::SessionEnded => "session_ended",
+        }
+    }
+}
+
+/// The facts of a session, as far as the gateway knows them. Empty text is the same as none.
+#[derive(Clone, Debug, Default)]
+pub struct Session {
+    pub session_id: Option<String>,
+    pub protocol: Option<String>,
+    pub connection_name: Option<String>,
+    pub client_ip: Option<String>,
+    pub client_port: Option<u16>,
+    pub client_hostname: Option<String>,
+    pub gateway_user: Option<String>,
+    pub gateway_domain: Option<String>,
+    pub gateway_groups: Vec<String>,
+    pub server_ip: Option<String>,
+    pub server_port: Option<u16>,
+    pub server_hostname: Option<String>,
+    pub server_username: Option<String>,
+    pub server_domain: Option<String>,
+}
+
+/// What the claimant answered, or typed ahead before the user name (`key_value_pairs`).
+#[derive(Clone, Default)]
+pub struct Answers(BTreeMap<String, Secret<String>>);
+
+impl Answers {
+    /// Takes the pairs in; of two with one key the codec has already refused the request.
+    pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(pairs.into_iter().map(|(key, value)| (key, Secret::new(value))).collect())
+    }
+
+    /// The answer to `key`, if one was given.
+    pub fn answer(&self, key: &str) -> Option<&Secret<String>> {
+        self.0.get(key)
+    }
+
+    /// The one-time password, if one was given; empty where the claimant only pressed Enter.
+    pub fn otp(&self) -> Option<&TypedCode> {
+        self.answer("otp")
+    }
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} redacted>", self.0.len())
+    }
+}
+
+/// One request, ready to be decided.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub kind: Kind,
+    pub session: Session,
+    pub answers: Answers,
+    /// What an earlier verdict of this session handed out, unverified.
+    pub cookie: Option<Secret<String>>,
+    /// How long the gateway waits, where it says so.
+    pub deadline: Option<Duration>,
+}

@@ -1,0 +1,265 @@
+//! The decision: one function that tells the story, in one order, and one place that accepts.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
+
+use crate::client::{self, MfaClient, Push};
+use crate::config::{Auth, Config};
+use crate::domain::attempt::Attempt;
+use crate::domain::claimant::{Claimant, MfaIdentity, Subscriber};
+use crate::domain::fault::{Fault, Reach};
+use crate::domain::outcome::{Denial, Factor, Outcome, Proof};
+use crate::domain::request::{Kind, Request};
+use crate::domain::time::Moment;
+use crate::domain::verdict::{Accept, NeedInfo, Question, Reject, Verdict};
+use crate::policy::{collect, identify};
+use crate::secret::cookie::{Cookie, Flaw, Progress};
+use crate::secret::seal::{SealError, Sealer};
+use crate::store::{Credit, Mark, Origin, Ruling, Store, StoreError};
+
+/// How long a cookie is good for, in seconds: the time to type a code, and to be authorized after it.
+const COOKIE_LIFETIME: u64 = 600;
+
+/// What the cookie of a request turned out to be, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CookieState {
+    None,
+    Good,
+    Foreign,
+    Expired,
+}
+
+/// A verdict that may be said once the store has settled what it rests on.
+#[derive(Debug)]
+pub struct Decision {
+    pub verdict: Verdict,
+    /// What [`Store::settle`] has to cover before the verdict leaves.
+    pub mark: Mark,
+    pub cookie: CookieState,
+}
+
+/// Everything that a decision needs.
+pub struct Engine {
+    auth: Auth,
+    clients: Vec<Box<dyn MfaClient>>,
+    store: Rc<dyn Store>,
+    sealer: Rc<Sealer>,
+}
+
+/// Why a story ended without an accept or a question.
+enum End {
+    Denied(Denial),
+    Fault(Fault),
+}
+
+impl From<Denial> for End {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+impl From<StoreError> for End {
+    fn from(error: StoreError) -> Self {
+        Self::Fault(store_fault(&error))
+    }
+}
+
+impl From<SealError> for End {
+    fn from(error: SealError) -> Self {
+        Self::Fault(Fault::internal("sealing_failed", error.to_string()))
+    }
+}
+
+/// The fault that a store's error is.
+pub fn store_fault(error: &StoreError) -> Fault {
+    Fault::internal("store_failed", error.to_string())
+}
+
+impl Engine {
+    /// An engine over `store` with the clients that `config` names.
+    pub fn new(config: &Config, store: Rc<dyn Store>, sealer: Rc<Sealer>) -> Self {
+        let clients = client::build(config, &store, &sealer);
+        Self::with_clients(config, store, sealer, clients)
+    }
+
+    /// An engine with other clients.
+    pub fn with_clients(
+        config: &Config,
+        store: Rc<dyn Store>,
+        sealer: Rc<Sealer>,
+        clients: Vec<Box<dyn MfaClient>>,
+    ) -> Self {
+        Self { auth: config.auth.clone(), clients, store, sealer }
+    }
+
+    /// The store, for whoever settles.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// Decides `request`. Nothing of the decision may be said before the store has settled its mark.
+    pub async fn decide(&self, request: &Request, moment: Moment) -> Decision {
+        let mark = self.store.mark();
+        let claimant = identify::claimant(&request.session, &request.answers);
+        let (cookie, state) = self.read_cookie(request, claimant.as_ref(), moment);
+        let ended = match (request.kind, claimant) {
+            (Kind::SessionEnded, claimant) => Ok(accept(claimant, None, "the session ended", None)),
+            (Kind::Authenticate | Kind::Authorize, None) => Err(Denial::NoClaimant.into()),
+            (Kind::Authenticate, Some(claimant)) => self.authenticate(request, claimant, moment).await,
+            (Kind::Authorize, Some(claimant)) => authorize(claimant, cookie),
+        };
+        let verdict = match ended {
+            Ok(verdict) => verdict,
+            Err(End::Denied(denial)) => Verdict::Reject(Reject {
+                service: self.clients.first().map(|c| c.section().to_owned()),
+                ..denial.into()
+            }),
+            Err(End::Fault(fault)) => Verdict::Reject(fault.into()),
+        };
+        Decision { verdict, mark, cookie: state }
+    }
+
+    /// Who → which client → throttle → collect → verify → accept.
+    async fn authenticate(&self, request: &Request, claimant: Claimant, moment: Moment) -> Result<Verdict, End> {
+        let session = &request.session;
+        let identity = MfaIdentity(claimant.0.clone());
+        let subscriber = Subscriber::canonical(&identity.0);
+        let client = self
+            .clients
+            .first()
+            .ok_or_else(|| Fault::internal("no_client", "no client is configured"))
+            .map_err(End::Fault)?;
+        let origin = Origin { subscriber, source: session.client_ip.as_deref().map(canonical_source) };
+        let attempt = Attempt { subscriber: &origin.subscriber, identity: &identity, session, moment };
+
+        let step =
+            collect::step(request.answers.otp(), session.protocol.as_deref(), &self.auth.interactive_protocols.0);
+        let outcome = match step {
+            collect::Step::Ask => {
+                heard(self.store.standing(&origin, moment.now).await?)?;
+                return self.ask(request, &claimant, moment);
+            }
+            collect::Step::Push => match client.push() {
+                Push::Unable => return Err(Denial::CodeRequired.into()),
+                Push::Able => {
+                    heard(self.store.standing(&origin, moment.now).await?)?;
+                    client.push_authenticate(&attempt).await
+                }
+            },
+            collect::Step::Verify(code) => {
+                heard(self.store.charge(&origin, moment.now).await?)?;
+                let outcome = client.otp_authenticate(&attempt, code).await;
+                self.take_back(&origin, &outcome).await?;
+                outcome
+            }
+        };
+        match outcome.map_err(|error| End::Fault(error.into_fault(client.section())))? {
+            Outcome::Verified(proof) => {
+                let cookie = self.cookie(Progress::Accepted, request, &claimant, moment)?;
+                Ok(accept_proved(claimant, identity, proof, cookie))
+            }
+            Outcome::Denied(denial) => Err(denial.into()),
+            Outcome::Ask { question, state: _ } => {
+                let cookie = self.cookie(Progress::Asked, request, &claimant, moment)?;
+                Ok(Verdict::NeedInfo(NeedInfo { question, cookie: Some(cookie) }))
+            }
+        }
+    }
+
+    /// What was charged for an attempt is taken back where it was no failure of the claimant. After a fault that may have
+    /// reached a service it stays: nobody gets guesses for nothing by making a service fail.
+    async fn take_back(
+        &self,
+        origin: &Origin,
+        outcome: &Result<Outcome, client::ClientError>,
+    ) -> Result<(), StoreError> {
+        let credit = match outcome {
+            Ok(Outcome::Verified(_)) => Credit::Success,
+            Ok(Outcome::Ask { question: _, state: _ }) => Credit::Refund,
+            Err(error) => match error.reach() {
+                Reach::NotSent => Credit::Refund,
+                Reach::Sent | Reach::Answered => return Ok(()),
+            },
+            Ok(Outcome::Denied(_)) => return Ok(()),
+        };
+        self.store.credit(origin, credit).await
+    }
+
+    fn ask(&self, request: &Request, claimant: &Claimant, moment: Moment) -> Result<Verdict, End> {
+        let question = Question {
+            key: "otp".into(),
+            prompt: format!("{} ", self.auth.prompt.trim_end()),
+            echo: self.auth.disable_echo,
+        };
+        let cookie = self.cookie(Progress::Asked, request, claimant, moment)?;
+        Ok(Verdict::NeedInfo(NeedInfo { question, cookie: Some(cookie) }))
+    }
+
+    fn cookie(
+        &self,
+        progress: Progress,
+        request: &Request,
+        claimant: &Claimant,
+        moment: Moment,
+    ) -> Result<String, SealError> {
+        let cookie = Cookie { progress, expires: moment.now.plus(COOKIE_LIFETIME), handle: None };
+        cookie.seal(&self.sealer, request.session.session_id.as_deref(), claimant)
+    }
+
+    /// The cookie of the request, where it is ours, for this session and claimant, and not expired.
+    fn read_cookie(
+        &self,
+        request: &Request,
+        claimant: Option<&Claimant>,
+        moment: Moment,
+    ) -> (Option<Cookie>, CookieState) {
+        let Some(text) = &request.cookie else { return (None, CookieState::None) };
+        let Some(claimant) = claimant else { return (None, CookieState::Foreign) };
+        match Cookie::open(text, &self.sealer, request.session.session_id.as_deref(), claimant, moment.now) {
+            Ok(cookie) => (Some(cookie), CookieState::Good),
+            Err(Flaw::Foreign) => (None, CookieState::Foreign),
+            Err(Flaw::Expired) => (None, CookieState::Expired),
+        }
+    }
+}
+
+/// A session goes on to its target only with the proof that it was authenticated.
+fn authorize(claimant: Claimant, cookie: Option<Cookie>) -> Result<Verdict, End> {
+    match cookie.map(|cookie| cookie.progress) {
+        Some(Progress::Accepted) => Ok(accept(Some(claimant), None, "the session was authenticated", None)),
+        Some(Progress::Asked) | None => Err(Denial::NotAuthenticated.into()),
+    }
+}
+
+fn accept_proved(claimant: Claimant, identity: MfaIdentity, proof: Proof, cookie: String) -> Verdict {
+    let Proof { factor, reason } = proof;
+    accept(Some(claimant), Some((identity, factor)), &reason, Some(cookie))
+}
+
+/// The one place where an accept is made.
+fn accept(
+    claimant: Option<Claimant>,
+    proved: Option<(MfaIdentity, Factor)>,
+    reason: &str,
+    cookie: Option<String>,
+) -> Verdict {
+    let (identity, factor) = proved.unzip();
+    Verdict::Accept(Accept { claimant, identity, factor, reason: reason.into(), cookie })
+}
+
+fn heard(ruling: Ruling) -> Result<(), Denial> {
+    match ruling {
+        Ruling::Heard => Ok(()),
+        Ruling::Wait { wait, by } => Err(Denial::Throttled { wait, by }),
+    }
+}
+
+/// The address whose failures are counted together: an IPv4 address, the /64 network of an IPv6 address (one host has all
+/// of it), or the text as it is.
+pub fn canonical_source(address: &str) -> String {
+    match address.trim().parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+        Ok(IpAddr::V4(ip)) => ip.to_string(),
+        Ok(IpAddr::V6(ip)) => format!("{}/64", Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+        Err(_) => address.trim().to_lowercase(),
+    }
+}

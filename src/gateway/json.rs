@@ -1,0 +1,368 @@
+//! The native protocol, version 1 (protocol.md): NDJSON, one request a line in, one verdict a line out.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::tree::{self, Flaw, Json};
+use super::{Greeting, Inbound, Protocol, RequestId};
+use crate::domain::fault::{Class, Fault};
+use crate::domain::foreign::Foreign;
+use crate::domain::request::{Answers, Kind, Request, Session};
+use crate::domain::secret::Secret;
+use crate::domain::verdict::{Accept, Echo, NeedInfo, Reject, Verdict};
+
+/// The version of the protocol.
+pub const VERSION: u64 = 1;
+
+/// The longest id, in bytes of its JSON.
+const ID_LIMIT: usize = 256;
+
+/// The native protocol.
+pub struct Native;
+
+impl Protocol for Native {
+    fn read(&self, line: &[u8]) -> Inbound {
+        let (value, id) = tree::parse(line);
+        let id = id.and_then(|id| request_id(&id));
+        match value.map_err(flawed).and_then(|value| Fields::of(value)?.read(id.clone())) {
+            Ok(inbound) => inbound,
+            Err(fault) => Inbound::Flawed { id, fault },
+        }
+    }
+
+    fn write(&self, id: Option<&RequestId>, verdict: &Verdict, trace: &str, out: &mut Vec<u8>) {
+        let id = raw(id);
+        let answer = match verdict {
+            Verdict::Accept(Accept { claimant, identity, factor, reason, cookie }) => Answer {
+                gateway_user: claimant.as_ref().map(|c| c.0.as_str()),
+                mfa_identity: identity.as_ref().map(|i| i.0.as_str()),
+                factor: factor.map(|f| f.word()),
+                reason: Some(reason),
+                cookie: cookie.as_deref(),
+                ..Answer::new(id.as_deref(), "accept")
+            },
+            Verdict::Reject(Reject { class, code, service, reason, retry_after }) => Answer {
+                error: Some(WireError { class: class.word(), code, service: service.as_deref() }),
+                message: Some(class.message()),
+                reason: Some(reason),
+                trace: Some(trace),
+                retry_after_s: retry_after.map(|d| d.as_secs().max(1)),
+                ..Answer::new(id.as_deref(), "reject")
+            },
+            Verdict::NeedInfo(NeedInfo { question, cookie }) => Answer {
+                question: Some(WireQuestion {
+                    key: &question.key,
+                    prompt: &question.prompt,
+                    disable_echo: match question.echo {
+                        Echo::Hide => true,
+                        Echo::Show => false,
+                    },
+                }),
+                cookie: cookie.as_deref(),
+                ..Answer::new(id.as_deref(), "need_info")
+            },
+        };
+        line(&answer, out);
+    }
+
+    fn write_cancelled(&self, id: Option<&RequestId>, found: bool, out: &mut Vec<u8>) {
+        let id = raw(id);
+        line(&Answer { cancelled: Some(found), ..Answer::bare(id.as_deref()) }, out);
+    }
+
+    fn write_greeting(&self, id: Option<&RequestId>, greeting: &Greeting, out: &mut Vec<u8>) {
+        let id = raw(id);
+        let hello = WireHello {
+            name: "countersign",
+            version: env!("CARGO_PKG_VERSION"),
+            protocol_versions: [VERSION],
+            capabilities: ["authenticate", "authorize", "session_ended", "cancel", "deadline_ms"],
+            clients: &greeting.clients,
+            max_line_bytes: super::LINE_LIMIT,
+            max_in_flight: greeting.max_in_flight,
+        };
+        line(&Answer { hello: Some(hello), ..Answer::bare(id.as_deref()) }, out);
+    }
+}
+
+/// Everything that can be in an answer, in the order of protocol.md.
+#[derive(Serialize)]
+struct Answer<'a> {
+    v: u64,
+    id: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<WireError<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    question: Option<WireQuestion<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway_user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mfa_identity: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    factor: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_s: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookie: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancelled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hello: Option<WireHello<'a>>,
+}
+
+#[derive(Serialize)]
+struct WireError<'a> {
+    class: &'static str,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct WireQuestion<'a> {
+    key: &'a str,
+    prompt: &'a str,
+    disable_echo: bool,
+}
+
+#[derive(Serialize)]
+struct WireHello<'a> {
+    name: &'static str,
+    version: &'static str,
+    protocol_versions: [u64; 1],
+    capabilities: [&'static str; 5],
+    clients: &'a [String],
+    max_line_bytes: usize,
+    max_in_flight: usize,
+}
+
+impl<'a> Answer<'a> {
+    const fn bare(id: Option<&'a RawValue>) -> Self {
+        Self {
+            v: VERSION,
+            id,
+            verdict: None,
+            error: None,
+            message: None,
+            question: None,
+            gateway_user: None,
+            mfa_identity: None,
+            factor: None,
+            reason: None,
+            retry_after_s: None,
+            cookie: None,
+            trace: None,
+            cancelled: None,
+            hello: None,
+        }
+    }
+
+    const fn new(id: Option<&'a RawValue>, verdict: &'static str) -> Self {
+        Self { verdict: Some(verdict), ..Self::bare(id) }
+    }
+}
+
+fn line(answer: &Answer<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
+    if serde_json::to_writer(&mut *out, answer).is_err() {
+        // Writing into memory does not fail; if it ever did, the line is still one and still no accept.
+        out.truncate(start);
+        out.extend_from_slice(br#"{"v":1,"id":null,"verdict":"reject","error":{"class":"internal_error","code":"encoding_failed"},"message":"Internal error"}"#);
+    }
+    out.push(b'\n');
+}
+
+/// The id as JSON, the way it was taken in.
+fn raw(id: Option<&RequestId>) -> Option<Box<RawValue>> {
+    id.and_then(|id| RawValue::from_string(id.0.clone()).ok())
+}
+
+fn request_id(id: &Json) -> Option<RequestId> {
+    let text = match id {
+        Json::Text(text) => serde_json::to_string(text).ok()?,
+        Json::Number(number) => number.to_string(),
+        Json::Null | Json::Bool | Json::Array(_) | Json::Object(_) => return None,
+    };
+    (text.len() <= ID_LIMIT).then_some(RequestId(text))
+}
+
+fn invalid(code: &'static str, reason: impl Into<String>) -> Fault {
+    Fault { class: Class::InvalidRequest, code, service: None, reason: reason.into() }
+}
+
+fn flawed(flaw: Flaw) -> Fault {
+    match flaw {
+        Flaw::NotUtf8 => invalid("not_utf8", "the line is not UTF-8"),
+        Flaw::NotJson(reason) => invalid("not_json", reason),
+        Flaw::TooDeep => invalid("too_deep", "values are nested deeper than 32"),
+        Flaw::Duplicate(Some(key)) => invalid("duplicate_key", format!("the key \"{}\" is there twice", Foreign(&key))),
+        Flaw::Duplicate(None) => invalid("duplicate_key", "a key inside a field is there twice"),
+    }
+}
+
+/// The fields of a request that were not taken yet.
+struct Fields(Vec<(String, Json)>);
+
+impl Fields {
+    fn of(mut value: Json) -> Result<Self, Fault> {
+        match &mut value {
+            Json::Object(fields) => Ok(Self(std::mem::take(fields))),
+            Json::Null | Json::Bool | Json::Number(_) | Json::Text(_) | Json::Array(_) => {
+                Err(invalid("not_an_object", format!("a request is a JSON object, found {}", value.kind())))
+            }
+        }
+    }
+
+    fn read(mut self, id: Option<RequestId>) -> Result<Inbound, Fault> {
+        match self.take("id") {
+            None => {}
+            Some(Json::Text(_) | Json::Number(_)) if id.is_some() => {}
+            Some(Json::Text(_) | Json::Number(_)) => return Err(invalid("id_too_long", "id: longer than 256 bytes")),
+            Some(other) => return Err(wrong("id", "a string or a number", &other)),
+        }
+        if let Some(version) = self.number("v")?
+            && version != VERSION
+        {
+            return Err(invalid("unsupported_version", format!("v: this program speaks version {VERSION}")));
+        }
+        let kind = match self.text("type")?.as_deref() {
+            Some("authenticate") => Kind::Authenticate,
+            Some("authorize") => Kind::Authorize,
+            Some("session_ended") => Kind::SessionEnded,
+            Some("hello") => return Ok(Inbound::Hello { id }),
+            Some("cancel") => return self.cancel(id),
+            Some(_) => {
+                return Err(invalid(
+                    "unknown_type",
+                    "type: expected authenticate, authorize, session_ended, cancel or hello",
+                ));
+            }
+            None => return Err(invalid("missing_field", "type: is missing")),
+        };
+        let request = Request {
+            kind,
+            session: self.session()?,
+            answers: self.answers()?,
+            cookie: self.text("cookie")?.map(Secret::new),
+            deadline: match self.number("deadline_ms")? {
+                Some(0) => return Err(invalid("wrong_value", "deadline_ms: expected at least 1")),
+                other => other.map(Duration::from_millis),
+            },
+        };
+        match self.take("session_cookie") {
+            None | Some(Json::Object(_)) => {}
+            Some(other) => return Err(wrong("session_cookie", "an object", &other)),
+        }
+        let unknown = self.0.iter().map(|(key, _)| key.clone()).collect();
+        Ok(Inbound::Decide { id, request: Box::new(request), unknown })
+    }
+
+    fn cancel(mut self, id: Option<RequestId>) -> Result<Inbound, Fault> {
+        let target = match self.take("target") {
+            None => id.clone(),
+            Some(target) => match request_id(&target) {
+                Some(target) => Some(target),
+                None => return Err(wrong("target", "the id of a request", &target)),
+            },
+        };
+        match target {
+            Some(target) => Ok(Inbound::Cancel { id, target }),
+            None => Err(invalid("missing_field", "target: is missing, and so is id")),
+        }
+    }
+
+    fn session(&mut self) -> Result<Session, Fault> {
+        Ok(Session {
+            session_id: self.text("session_id")?,
+            protocol: self.text("protocol")?,
+            connection_name: self.text("connection_name")?,
+            client_ip: self.text("client_ip")?,
+            client_port: self.port("client_port")?,
+            client_hostname: self.text("client_hostname")?,
+            gateway_user: self.text("gateway_user")?,
+            gateway_domain: self.text("gateway_domain")?,
+            gateway_groups: self.texts("gateway_groups")?,
+            server_ip: self.text("server_ip")?,
+            server_port: self.port("server_port")?,
+            server_hostname: self.text("server_hostname")?,
+            server_username: self.text("server_username")?,
+            server_domain: self.text("server_domain")?,
+        })
+    }
+
+    fn answers(&mut self) -> Result<Answers, Fault> {
+        let Some(mut value) = self.take("key_value_pairs") else { return Ok(Answers::default()) };
+        let Json::Object(pairs) = &mut value else {
+            return Err(wrong("key_value_pairs", "an object of strings", &value));
+        };
+        let mut answers = Vec::with_capacity(pairs.len());
+        for (key, mut value) in std::mem::take(pairs) {
+            match &mut value {
+                Json::Text(text) => answers.push((key, std::mem::take(text))),
+                Json::Null => {}
+                Json::Bool | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
+                    return Err(wrong("key_value_pairs", "an object of strings", &value));
+                }
+            }
+        }
+        Ok(Answers::new(answers))
+    }
+
+    /// The field, unless it is missing or null.
+    fn take(&mut self, name: &str) -> Option<Json> {
+        let index = self.0.iter().position(|(key, _)| key == name)?;
+        Some(self.0.swap_remove(index).1).filter(|value| !matches!(value, Json::Null))
+    }
+
+    /// A text; an empty one is as good as none.
+    fn text(&mut self, name: &'static str) -> Result<Option<String>, Fault> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Json::Text(ref mut text)) => Ok(Some(std::mem::take(text)).filter(|text| !text.is_empty())),
+            Some(other) => Err(wrong(name, "a string", &other)),
+        }
+    }
+
+    fn texts(&mut self, name: &'static str) -> Result<Vec<String>, Fault> {
+        let Some(mut value) = self.take(name) else { return Ok(Vec::new()) };
+        let Json::Array(items) = &mut value else { return Err(wrong(name, "an array of strings", &value)) };
+        let text = |item: &mut Json| match item {
+            Json::Text(text) => Ok(std::mem::take(text)),
+            Json::Null | Json::Bool | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
+                Err(wrong(name, "an array of strings", item))
+            }
+        };
+        items.iter_mut().map(text).collect()
+    }
+
+    fn number(&mut self, name: &'static str) -> Result<Option<u64>, Fault> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Json::Number(ref number)) => match number.as_u64() {
+                Some(number) => Ok(Some(number)),
+                None => Err(invalid("wrong_value", format!("{name}: expected a whole number from 0"))),
+            },
+            Some(other) => Err(wrong(name, "a number", &other)),
+        }
+    }
+
+    fn port(&mut self, name: &'static str) -> Result<Option<u16>, Fault> {
+        let out_of_range = |_| invalid("wrong_value", format!("{name}: expected a port from 0 to 65535"));
+        self.number(name)?.map(u16::try_from).transpose().map_err(out_of_range)
+    }
+}
+
+/// The value itself is not repeated: it may be a code in the wrong place.
+fn wrong(field: &str, expected: &str, found: &Json) -> Fault {
+    invalid("wrong_type", format!("{field}: expected {expected}, found {}", found.kind()))
+}

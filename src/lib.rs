@@ -1,0 +1,39 @@
+//! The second factor of a session gateway.
+//!
+//! A gateway starts `countersign serve` and writes requests to its input, one JSON object a line; each is answered by one
+//! verdict on its output: accept, reject or need_info. The same executable is the administrator's tool.
+//!
+//! ```text
+//! line → gateway (codec) → engine (decide) → client (verify) → store (consume, count) → settle → audit → line
+//! ```
+//!
+//! # Layers
+//!
+//! A module uses those above it in this table and none below; `tests/layers.rs` reads the imports and holds it.
+//!
+//! | layer | modules | what they are |
+//! |---|---|---|
+//! | 0 | `domain` | the words: no I/O, no clock, no wire format |
+//! | 1 | `files`, `otp`, `policy`, `gateway` | guarded files; algorithms; rules; who asks |
+//! | 2 | `config`, `clock` | plugin.ini, typed; the one reader of clocks |
+//! | 3 | `secret`, `store` | sealing; what is remembered |
+//! | 4 | `client` | who verifies |
+//! | 5 | `engine`, `log`, `setup` | the decision; the audit line; from plugin.ini to all of these |
+//! | 6 | `serve` | streams, signals, concurrency |
+//! | 7 | `admin` | the subcommands |
+
+pub mod admin;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod engine;
+pub mod files;
+pub mod gateway;
+pub mod log;
+pub mod otp;
+pub mod policy;
+pub mod secret;
+pub mod serve;
+pub mod setup;
+pub mod store;

@@ -1,0 +1,188 @@
+//! What is written about a verdict: one audit line, foreign text made safe, never a code or a secret at any level.
+
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::config::value::{Destination, Format, Level};
+use crate::domain::foreign::Foreign;
+use crate::domain::verdict::Verdict;
+
+/// How much is kept in memory at most before it is written.
+const BUFFER: usize = 64 * 1024;
+
+/// The log of this process.
+#[derive(Clone)]
+pub struct Log(Option<Buffered>);
+
+impl Log {
+    /// Starts logging. `file` makes a path absolute.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened.
+    pub fn start(
+        destination: &Destination,
+        format: Format,
+        level: Level,
+        file: impl Fn(&Path) -> std::path::PathBuf,
+    ) -> io::Result<Self> {
+        let level = match level {
+            Level::Error => LevelFilter::ERROR,
+            Level::Warning => LevelFilter::WARN,
+            Level::Info => LevelFilter::INFO,
+            Level::Debug => LevelFilter::DEBUG,
+        };
+        let sink = match destination {
+            Destination::Stderr => Sink::Stderr,
+            Destination::File(path) => {
+                Sink::File(OpenOptions::new().append(true).create(true).mode(0o600).open(file(path))?)
+            }
+            Destination::Syslog => {
+                let syslog = syslog_tracing::Syslog::new(
+                    CString::from(c"countersign"),
+                    syslog_tracing::Options::LOG_PID,
+                    syslog_tracing::Facility::AuthPriv,
+                );
+                let lines =
+                    tracing_subscriber::fmt().with_max_level(level).with_ansi(false).without_time().with_level(false);
+                match (format, syslog) {
+                    (_, None) => return Err(io::Error::other("syslog is in use already")),
+                    (Format::Text, Some(syslog)) => install(lines.with_writer(syslog).finish()),
+                    (Format::Json, Some(syslog)) => {
+                        install(lines.json().flatten_event(true).with_writer(syslog).finish())
+                    }
+                }
+                return Ok(Self(None));
+            }
+        };
+        let buffered = Buffered(Arc::new(Mutex::new(Inner { sink, buffer: Vec::new() })));
+        let lines = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(buffered.clone());
+        match format {
+            Format::Text => install(lines.finish()),
+            Format::Json => install(lines.json().flatten_event(true).finish()),
+        }
+        Ok(Self(Some(buffered)))
+    }
+
+    /// Writes what is in memory: before an answer leaves, and at the end.
+    pub fn flush(&self) {
+        if let Some(buffered) = &self.0 {
+            buffered.0.lock().unwrap_or_else(PoisonError::into_inner).write_out();
+        }
+    }
+}
+
+/// What other crates log may hold what was sent to a service: only this program's own lines are written.
+fn install(subscriber: impl tracing::Subscriber + Send + Sync + for<'a> tracing_subscriber::registry::LookupSpan<'a>) {
+    let own = filter_fn(|metadata| metadata.target().starts_with("countersign"));
+    // Fails where a test has installed one; then that one is used.
+    let _ = tracing::subscriber::set_global_default(subscriber.with(own));
+}
+
+enum Sink {
+    Stderr,
+    File(File),
+}
+
+struct Inner {
+    sink: Sink,
+    buffer: Vec<u8>,
+}
+
+impl Inner {
+    fn write_out(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        // Nowhere is left to say that the log cannot be written; the verdict is still given.
+        let _ = match &mut self.sink {
+            Sink::Stderr => io::stderr().write_all(&self.buffer),
+            Sink::File(file) => file.write_all(&self.buffer),
+        };
+        self.buffer.clear();
+    }
+}
+
+#[derive(Clone)]
+struct Buffered(Arc<Mutex<Inner>>);
+
+impl Write for Buffered {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.buffer.len() + line.len() > BUFFER {
+            inner.write_out();
+        }
+        inner.buffer.extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_out();
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Buffered {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// What the audit line says beside the verdict.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub kind: &'static str,
+    pub session: Option<String>,
+    pub source: Option<String>,
+    pub protocol: Option<String>,
+    pub claimant: Option<String>,
+    pub cookie: &'static str,
+}
+
+/// Writes the audit line of one verdict.
+pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) {
+    let Facts { kind, session, source, protocol, claimant, cookie } = facts;
+    let (word, identity, factor, class, code, reason) = match verdict {
+        Verdict::Accept(accept) => {
+            let identity = accept.identity.as_ref().map(|i| i.0.as_str());
+            ("accept", identity, accept.factor.map(|f| f.word()), None, None, Some(accept.reason.as_str()))
+        }
+        Verdict::Reject(reject) => {
+            ("reject", None, None, Some(reject.class.word()), Some(reject.code), Some(reject.reason.as_str()))
+        }
+        Verdict::NeedInfo(_) => ("need_info", None, None, None, None, None),
+    };
+    tracing::info!(
+        target: "countersign::audit",
+        trace,
+        kind,
+        verdict = word,
+        session = shown(session.as_deref()),
+        source = shown(source.as_deref()),
+        protocol = shown(protocol.as_deref()),
+        claimant = shown(claimant.as_deref()),
+        mfa_identity = shown(identity),
+        factor,
+        class,
+        code,
+        reason = shown(reason),
+        cookie,
+        duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+        "verdict"
+    );
+}
+
+fn shown(text: Option<&str>) -> Option<String> {
+    text.map(|text| Foreign(text).to_string())
+}

@@ -1,0 +1,154 @@
+//! Which time step a code belongs to (RFC 6238, 5.2), found in constant time and told apart from "right, but not now".
+
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use totp_rs::{Builder, Secret, TotpError};
+use zeroize::Zeroizing;
+
+use crate::domain::authenticator::{Algorithm, Totp};
+use crate::domain::secret::SecretBytes;
+use crate::domain::time::UnixTime;
+
+/// How far from now, in time steps either way, a code is looked for to tell the operator how wrong a clock is.
+pub const FAR: u64 = 10;
+
+/// Where in time a code was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// Inside the window, at this time step.
+    Step(u64),
+    /// Outside the window, `offset` time steps from now; never a reason to accept.
+    Outside { step: u64, offset: i64 },
+    /// Nowhere.
+    Nowhere,
+}
+
+/// One TOTP authenticator, ready to compute.
+pub struct Verifier {
+    totp: totp_rs::Totp,
+    parameters: Totp,
+}
+
+impl Verifier {
+    /// A verifier for `secret`.
+    ///
+    /// # Errors
+    /// For a secret below 128 bits, or parameters that are not supported.
+    pub fn new(parameters: Totp, secret: &SecretBytes) -> Result<Self, TotpError> {
+        let algorithm = match parameters.algorithm {
+            Algorithm::Sha1 => totp_rs::Algorithm::SHA1,
+            Algorithm::Sha256 => totp_rs::Algorithm::SHA256,
+            Algorithm::Sha512 => totp_rs::Algorithm::SHA512,
+        };
+        let totp = Builder::new()
+            .with_algorithm(algorithm)
+            .with_digits(u8::try_from(parameters.digits).unwrap_or(u8::MAX))
+            .with_step_duration(parameters.period)
+            .with_skew(0)
+            // totp-rs wipes its copy on drop.
+            .with_secret(Secret::new(secret.expose().clone().into_boxed_slice()))
+            .build()?;
+        Ok(Self { totp, parameters })
+    }
+
+    /// The time step that `now` lies in.
+    pub const fn step(&self, now: UnixTime) -> u64 {
+        match now.0.checked_div(self.parameters.period) {
+            Some(step) => step,
+            None => 0,
+        }
+    }
+
+    /// The code of time step `step`.
+    pub fn code(&self, step: u64) -> Zeroizing<String> {
+        Zeroizing::new(self.totp.generate(step.saturating_mul(self.parameters.period)).to_string())
+    }
+
+    /// The time step in `now - window ..= now + window` that `code` belongs to, the newest if several, compared in
+    /// constant time over the whole window. Where there is none, the nearest up to [`FAR`] steps away.
+    pub fn find(&self, code: &str, now: UnixTime, window: u64) -> Match {
+        let current = self.step(now);
+        let (found, step) = self.search(code, current.saturating_sub(window), current.saturating_add(window));
+        if found {
+            return Match::Step(step);
+        }
+        let ahead = self.search(code, current.saturating_add(window + 1), current.saturating_add(FAR));
+        let behind = match current.checked_sub(window + 1) {
+            Some(last) => self.search(code, current.saturating_sub(FAR), last),
+            None => (false, 0),
+        };
+        let nearest = match (ahead, behind) {
+            ((false, _), (false, _)) => return Match::Nowhere,
+            ((true, step), (false, _)) | ((false, _), (true, step)) => step,
+            ((true, later), (true, earlier)) if later - current < current - earlier => later,
+            ((true, _), (true, earlier)) => earlier,
+        };
+        Match::Outside { step: nearest, offset: distance(current, nearest) }
+    }
+
+    /// Whether a step in `first ..= last` has `code`, and the last one that does; every step is computed and compared.
+    fn search(&self, code: &str, first: u64, last: u64) -> (bool, u64) {
+        let mut found = Choice::from(0);
+        let mut step = 0_u64;
+        for candidate in first..=last {
+            let equal = self.code(candidate).as_bytes().ct_eq(code.as_bytes());
+            step.conditional_assign(&candidate, equal);
+            found |= equal;
+        }
+        (found.into(), step)
+    }
+}
+
+/// Signed distance in steps; both lie within [`FAR`] of each other.
+fn distance(from: u64, to: u64) -> i64 {
+    i64::try_from(to).unwrap_or(i64::MAX).saturating_sub(i64::try_from(from).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::otp::base32;
+
+    const SHA1: Totp = Totp { algorithm: Algorithm::Sha1, digits: 6, period: 30 };
+
+    fn verifier() -> Verifier {
+        Verifier::new(SHA1, &base32::decode("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_code_is_found_at_its_own_step_and_nowhere_else() {
+        let (verifier, now) = (verifier(), UnixTime(1_767_268_815));
+        let current = verifier.step(now);
+        for window in 0..=3_u64 {
+            for offset in -12_i64..=12 {
+                let step = current.checked_add_signed(offset).unwrap();
+                let expected = match offset.unsigned_abs() {
+                    near if near <= window => Match::Step(step),
+                    far if far <= FAR => Match::Outside { step, offset },
+                    _ => Match::Nowhere,
+                };
+                assert_eq!(verifier.find(&verifier.code(step), now, window), expected, "{window} {offset}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_steps_of_all_time_have_no_steps_before_them() {
+        let verifier = verifier();
+        assert_eq!(verifier.find(&verifier.code(0), UnixTime(0), 1), Match::Step(0));
+        assert_eq!(verifier.find(&verifier.code(3), UnixTime(0), 1), Match::Outside { step: 3, offset: 3 });
+        assert_eq!(verifier.find("000000", UnixTime(0), 1), Match::Nowhere);
+    }
+
+    #[test]
+    fn one_code_of_two_steps_far_apart_is_two_codes() {
+        let (verifier, code) = (verifier(), "305913");
+        for step in [58_909_024_u64, 58_909_765] {
+            assert_eq!(verifier.find(code, UnixTime(step * 30), 1), Match::Step(step));
+        }
+    }
+
+    #[test]
+    fn a_short_secret_is_refused() {
+        assert!(Verifier::new(SHA1, &base32::decode("JBSWY3DPEHPK3PXP").unwrap()).is_err());
+    }
+}

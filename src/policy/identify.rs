@@ -1,0 +1,58 @@
+//! Who the claimant is, from the facts that a gateway sends.
+
+use crate::domain::claimant::Claimant;
+use crate::domain::request::{Answers, Session};
+
+/// The claimant: `gateway_user`, else the answer `gu`, else `server_username` or the answer `username`, these two
+/// without UPN suffix (`@domain`) where the protocol is rdp or tsg. `None` where nobody is named.
+pub fn claimant(session: &Session, answers: &Answers) -> Option<Claimant> {
+    // The answers `gu` and `username` are names, not secrets: they are shown as the claimant.
+    let answer = |key: &str| answers.answer(key).map(|text| text.expose().as_str()).filter(|text| !text.is_empty());
+    let user = session.gateway_user.as_deref().or_else(|| answer("gu"));
+    let target = || session.server_username.as_deref().or_else(|| answer("username"));
+    let name = match user {
+        Some(name) => name,
+        None => without_upn_suffix(target()?, session.protocol.as_deref()),
+    };
+    (!name.is_empty()).then(|| Claimant(name.to_owned()))
+}
+
+fn without_upn_suffix<'a>(name: &'a str, protocol: Option<&str>) -> &'a str {
+    let carries_upn = protocol.is_some_and(|p| p.eq_ignore_ascii_case("rdp") || p.eq_ignore_ascii_case("tsg"));
+    match name.rsplit_once('@') {
+        Some((user, _)) if carries_upn => user,
+        Some(_) | None => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn who(
+        gateway_user: Option<&str>,
+        server_username: Option<&str>,
+        protocol: &str,
+        answers: &[(&str, &str)],
+    ) -> Option<String> {
+        let session = Session {
+            gateway_user: gateway_user.map(Into::into),
+            server_username: server_username.map(Into::into),
+            protocol: Some(protocol.into()),
+            ..Session::default()
+        };
+        claimant(&session, &Answers::new(answers.iter().map(|(k, v)| ((*k).into(), (*v).into())))).map(|c| c.0)
+    }
+
+    #[test]
+    fn the_gateway_user_comes_first_and_the_target_last() {
+        let answers = [("gu", "carol"), ("username", "dave@corp")];
+        assert_eq!(who(Some("alice"), Some("root"), "ssh", &answers).as_deref(), Some("alice"));
+        assert_eq!(who(None, Some("root"), "ssh", &answers).as_deref(), Some("carol"));
+        assert_eq!(who(None, Some("root"), "ssh", &[]).as_deref(), Some("root"));
+        assert_eq!(who(None, None, "RDP", &[("username", "dave@a@corp")]).as_deref(), Some("dave@a"));
+        assert_eq!(who(None, Some("dave@corp"), "ssh", &[]).as_deref(), Some("dave@corp"));
+        assert_eq!(who(None, None, "ssh", &[]), None);
+        assert_eq!(who(None, Some("@corp"), "rdp", &[]), None);
+    }
+}

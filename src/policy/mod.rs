@@ -1,0 +1,5 @@
+//! The rules, without I/O: same input, same ruling.
+
+pub mod collect;
+pub mod identify;
+pub mod throttle;

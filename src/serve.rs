@@ -1,0 +1,366 @@
+//! Requests in, verdicts out: the streams, the signals, and how much is in flight.
+//!
+//! Everything runs on one thread. What was found in the pipe is decided together, settled with one commit, audited, and
+//! only then answered. A fault or a panic in one request is one reject. Whoever does not read his answers is not read
+//! from either, so that no memory grows.
+
+pub mod frames;
+pub mod stream;
+mod watchdog;
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{AbortHandle, Abortable, FutureExt};
+use futures_util::stream::{FuturesUnordered, Stream as _, StreamExt};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::clock::Clock;
+use crate::domain::fault::Fault;
+use crate::domain::foreign::Foreign;
+use crate::domain::outcome::Denial;
+use crate::domain::request::Request;
+use crate::domain::time::Moment;
+use crate::domain::verdict::{Reject, Verdict};
+use crate::engine::{CookieState, Decision, Engine, store_fault};
+use crate::gateway::{Greeting, Inbound, Protocol, RequestId, too_long};
+use crate::log::{Facts, Log, audit};
+use crate::policy::identify;
+use crate::store::Mark;
+use frames::{Frame, Frames};
+use stream::Stream;
+use watchdog::Watchdog;
+
+/// How many bytes of answers may wait for a reader before nothing more is read.
+const UNREAD: usize = 256 * 1024;
+
+/// How many unknown fields are named in the log before they no longer are.
+const NAMED: usize = 64;
+
+/// What a server needs besides its engine.
+pub struct Serving<'a> {
+    pub engine: &'a Engine,
+    pub protocol: Arc<dyn Protocol + Send + Sync>,
+    pub clock: Clock,
+    pub log: Log,
+    /// The longest that a verdict may take.
+    pub deadline: Duration,
+    pub max_in_flight: usize,
+    pub clients: Vec<String>,
+}
+
+/// Answers every line of `input` on `output` until the end of input, SIGTERM or SIGINT, or until nobody reads the answers.
+///
+/// # Errors
+/// Where the streams or signals cannot be waited for.
+pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Result<()> {
+    let watchdog = Watchdog::start(&output, Arc::clone(&serving.protocol))?;
+    let mut server = Server {
+        frames: Frames::new(),
+        tasks: FuturesUnordered::new(),
+        flights: HashMap::new(),
+        next: 0,
+        decided: Vec::new(),
+        out: Vec::new(),
+        named: BTreeSet::new(),
+        traces: Traces::new(),
+        open: true,
+        watchdog,
+        serving,
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        server.take_lines();
+        if !server.open {
+            server.watchdog.close();
+        }
+        server.finish_ready().await;
+        server.settle().await;
+        if server.write(&output).is_err() {
+            // Nobody reads: there is nobody to serve.
+            return Ok(());
+        }
+        if server.is_done() {
+            break;
+        }
+        if server.has_room() && server.frames.has_line() {
+            continue;
+        }
+        if server.tasks.is_empty() && server.out.is_empty() {
+            // Nothing depends on it; a failure is met again, and told, by the next request.
+            let _ = server.serving.engine.store().idle().await;
+        }
+        if server.wait(&input, &output, &mut terminate, &mut interrupt).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// What is known of a request while it is in flight.
+struct Flight {
+    id: Option<RequestId>,
+    abort: AbortHandle,
+}
+
+/// A request whose task ended; `None` where the gateway took it back.
+struct Ended {
+    number: u64,
+    facts: Facts,
+    began: Instant,
+    decision: Option<Decision>,
+}
+
+/// A verdict that waits for the store to settle.
+struct Decided {
+    number: u64,
+    id: Option<RequestId>,
+    facts: Facts,
+    began: Instant,
+    verdict: Verdict,
+    mark: Option<Mark>,
+}
+
+struct Server<'a> {
+    serving: Serving<'a>,
+    frames: Frames,
+    tasks: FuturesUnordered<Pin<Box<dyn Future<Output = Ended> + 'a>>>,
+    flights: HashMap<u64, Flight>,
+    next: u64,
+    decided: Vec<Decided>,
+    out: Vec<u8>,
+    named: BTreeSet<String>,
+    traces: Traces,
+    /// Whether more lines may come.
+    open: bool,
+    watchdog: Watchdog,
+}
+
+impl<'a> Server<'a> {
+    fn has_room(&self) -> bool {
+        self.flights.len() < self.serving.max_in_flight && self.out.len() < UNREAD
+    }
+
+    fn is_done(&self) -> bool {
+        !self.open && !self.frames.has_line() && self.tasks.is_empty() && self.out.is_empty()
+    }
+
+    fn take_lines(&mut self) {
+        while self.has_room() {
+            let Some(frame) = self.frames.next(self.open) else { return };
+            let inbound = match frame {
+                Frame::Line(line) => self.serving.protocol.read(&line),
+                Frame::TooLong => Inbound::Flawed { id: None, fault: too_long() },
+            };
+            match inbound {
+                Inbound::Decide { id, request, unknown } => {
+                    self.name(unknown);
+                    self.begin(id, *request);
+                }
+                Inbound::Cancel { id, target } => self.cancel(id, &target),
+                Inbound::Hello { id } => {
+                    let greeting =
+                        Greeting { clients: self.serving.clients.clone(), max_in_flight: self.serving.max_in_flight };
+                    self.serving.protocol.write_greeting(id.as_ref(), &greeting, &mut self.out);
+                }
+                Inbound::Flawed { id, fault } => {
+                    let facts = Facts { kind: "invalid", cookie: "none", ..Facts::default() };
+                    let number = self.number();
+                    self.decided.push(Decided {
+                        number,
+                        id,
+                        facts,
+                        began: Instant::now(),
+                        verdict: Verdict::Reject(fault.into()),
+                        mark: None,
+                    });
+                }
+            }
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn begin(&mut self, id: Option<RequestId>, request: Request) {
+        let began = Instant::now();
+        let allowance = request.deadline.map_or(self.serving.deadline, |d| d.min(self.serving.deadline));
+        let moment = self.serving.clock.moment(allowance);
+        let number = self.number();
+        self.watchdog.expect(number, id.as_ref(), moment.deadline);
+        let (abort, registration) = AbortHandle::new_pair();
+        let engine = self.serving.engine;
+        let facts = facts(&request);
+        let task = async move {
+            let decision = Abortable::new(decide(engine, &request, moment), registration).await.ok();
+            Ended { number, facts, began, decision }
+        };
+        self.flights.insert(number, Flight { id, abort });
+        self.tasks.push(Box::pin(task));
+    }
+
+    fn cancel(&mut self, id: Option<RequestId>, target: &RequestId) {
+        let mut found = false;
+        for flight in self.flights.values().filter(|flight| flight.id.as_ref() == Some(target)) {
+            flight.abort.abort();
+            found = true;
+        }
+        self.serving.protocol.write_cancelled(id.as_ref(), found, &mut self.out);
+    }
+
+    /// Unknown fields do no harm, but may be a gateway's spelling mistake: each is told once.
+    fn name(&mut self, unknown: Vec<String>) {
+        for field in unknown {
+            if self.named.len() < NAMED && !self.named.contains(&field) {
+                tracing::warn!(field = Foreign(&field).to_string(), "unknown field in a request; it is ignored");
+                self.named.insert(field);
+            }
+        }
+    }
+
+    /// Runs every task as far as it goes without waiting.
+    async fn finish_ready(&mut self) {
+        let mut ended = Vec::new();
+        std::future::poll_fn(|context| {
+            while let Poll::Ready(Some(end)) = Pin::new(&mut self.tasks).poll_next(context) {
+                ended.push(end);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        for end in ended {
+            self.end(end);
+        }
+    }
+
+    fn end(&mut self, ended: Ended) {
+        let Ended { number, mut facts, began, decision } = ended;
+        let id = self.flights.remove(&number).and_then(|flight| flight.id);
+        let (verdict, mark) = match decision {
+            Some(Decision { verdict, mark, cookie }) => {
+                facts.cookie = match cookie {
+                    CookieState::None => "none",
+                    CookieState::Good => "good",
+                    CookieState::Foreign => "foreign",
+                    CookieState::Expired => "expired",
+                };
+                (verdict, Some(mark))
+            }
+            None => (Verdict::Reject(Denial::Cancelled.into()), None),
+        };
+        self.decided.push(Decided { number, id, facts, began, verdict, mark });
+    }
+
+    /// Makes durable what the verdicts rest on, audits them, and puts them into the output.
+    async fn settle(&mut self) {
+        for decided in std::mem::take(&mut self.decided) {
+            let Decided { number, id, facts, began, mut verdict, mark } = decided;
+            if let Some(mark) = mark
+                && let Err(error) = self.serving.engine.store().settle(mark).await
+            {
+                verdict = Verdict::Reject(store_fault(&error).into());
+            }
+            if !self.watchdog.claim(number) {
+                verdict = Verdict::Reject(late().into());
+                audit(&self.traces.next(), &facts, &verdict, began.elapsed());
+                continue;
+            }
+            let trace = self.traces.next();
+            audit(&trace, &facts, &verdict, began.elapsed());
+            self.serving.protocol.write(id.as_ref(), &verdict, &trace, &mut self.out);
+        }
+    }
+
+    /// Writes as much as the reader takes; the log first.
+    fn write(&mut self, output: &Stream) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        self.serving.log.flush();
+        let written = self.watchdog.write(&self.out, |bytes| output.write_some(bytes))?;
+        self.out.drain(..written);
+        Ok(())
+    }
+
+    async fn wait(
+        &mut self,
+        input: &Stream,
+        output: &Stream,
+        terminate: &mut Signal,
+        interrupt: &mut Signal,
+    ) -> io::Result<()> {
+        let reading = self.open && self.has_room();
+        tokio::select! {
+            biased;
+            read = input.read_some(self.frames.space()), if reading => {
+                let read = read?;
+                self.frames.filled(read);
+                self.open = read > 0;
+            }
+            ended = self.tasks.next(), if !self.tasks.is_empty() => {
+                if let Some(ended) = ended {
+                    self.end(ended);
+                }
+            }
+            ready = output.writable(), if !self.out.is_empty() => ready?,
+            _ = terminate.recv(), if self.open => self.open = false,
+            _ = interrupt.recv(), if self.open => self.open = false,
+        }
+        Ok(())
+    }
+}
+
+/// The decision, whatever happens: at the deadline, and where the program fails, a fault.
+async fn decide(engine: &Engine, request: &Request, moment: Moment) -> Decision {
+    let mark = engine.store().mark();
+    let fault =
+        |fault: Fault| Decision { verdict: Verdict::Reject(Reject::from(fault)), mark, cookie: CookieState::None };
+    let decided = AssertUnwindSafe(engine.decide(request, moment)).catch_unwind();
+    match tokio::time::timeout_at(moment.deadline.into(), decided).await {
+        Ok(Ok(decision)) => decision,
+        Ok(Err(_panic)) => fault(Fault::internal("panic", "the program failed; the log says where")),
+        Err(_elapsed) => fault(late()),
+    }
+}
+
+fn late() -> Fault {
+    Fault::internal("deadline_exceeded", "there was no verdict within the deadline: the store did not answer in time")
+}
+
+fn facts(request: &Request) -> Facts {
+    Facts {
+        kind: request.kind.word(),
+        session: request.session.session_id.clone(),
+        source: request.session.client_ip.clone(),
+        protocol: request.session.protocol.clone(),
+        claimant: identify::claimant(&request.session, &request.answers).map(|claimant| claimant.0),
+        cookie: "none",
+    }
+}
+
+/// Names for verdicts, by which an operator finds one in the log: unique in a process, and among processes by chance.
+struct Traces {
+    start: u64,
+    count: u64,
+}
+
+impl Traces {
+    fn new() -> Self {
+        Self { start: getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()) << 32), count: 0 }
+    }
+
+    fn next(&mut self) -> String {
+        self.count = self.count.wrapping_add(1);
+        // An odd factor maps the counts one to one onto numbers that look nothing alike.
+        format!("{:016x}", self.start.wrapping_add(self.count.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+}

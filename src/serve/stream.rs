@@ -1,0 +1,131 @@
+//! A pipe, socket, terminal or file that is waited for without being made non-blocking: its other holders share that.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// A pipe that can be written to at all takes this much at once (pipe(7), PIPE_BUF).
+const AT_ONCE: usize = 4096;
+
+/// One end of a conversation.
+pub struct Stream {
+    kind: Waiting,
+    flags: PollFlags,
+}
+
+enum Waiting {
+    /// The kernel says when there is something to do.
+    Event(AsyncFd<OwnedFd>),
+    /// A regular file or a null device: always ready.
+    Never(OwnedFd),
+}
+
+impl Stream {
+    /// For reading from `fd`.
+    ///
+    /// # Errors
+    /// Where the runtime cannot watch it.
+    pub fn reader(fd: OwnedFd) -> io::Result<Self> {
+        Self::new(fd, Interest::READABLE, PollFlags::IN)
+    }
+
+    /// For writing to `fd`.
+    ///
+    /// # Errors
+    /// Where the runtime cannot watch it.
+    pub fn writer(fd: OwnedFd) -> io::Result<Self> {
+        Self::new(fd, Interest::WRITABLE, PollFlags::OUT)
+    }
+
+    fn new(fd: OwnedFd, interest: Interest, flags: PollFlags) -> io::Result<Self> {
+        #[expect(
+            deprecated,
+            reason = "deprecated for descriptors that are not owned; this one is, and its successor is unsafe to call"
+        )]
+        let registered = AsyncFd::try_with_interest(fd, interest);
+        let kind = match registered {
+            Ok(event) => Waiting::Event(event),
+            Err(error) => match error.into_parts() {
+                // What epoll does not know never has to be waited for.
+                (fd, cause) if cause.raw_os_error() == Some(Errno::PERM.raw_os_error()) => Waiting::Never(fd),
+                (_, cause) => return Err(cause),
+            },
+        };
+        Ok(Self { kind, flags })
+    }
+
+    /// Another handle on the same end.
+    ///
+    /// # Errors
+    /// Where there are too many.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        match &self.kind {
+            Waiting::Event(event) => event.get_ref().try_clone(),
+            Waiting::Never(fd) => fd.try_clone(),
+        }
+    }
+
+    /// Reads what is there, waiting for it; 0 at the end.
+    ///
+    /// # Errors
+    /// Where the other end failed.
+    pub async fn read_some(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &self.kind {
+            Waiting::Never(fd) => Ok(rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut *buffer))?),
+            Waiting::Event(event) => loop {
+                let mut guard = event.readable().await?;
+                if self.is_ready(event)? {
+                    return Ok(rustix::io::retry_on_intr(|| rustix::io::read(event.get_ref(), &mut *buffer))?);
+                }
+                guard.clear_ready();
+            },
+        }
+    }
+
+    /// Writes as much of `bytes` as is taken at once.
+    ///
+    /// # Errors
+    /// Where nobody reads any more.
+    pub fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = 0;
+        while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+            written += match &self.kind {
+                Waiting::Never(fd) => rustix::io::retry_on_intr(|| rustix::io::write(fd, rest))?,
+                Waiting::Event(event) if self.is_ready(event)? => {
+                    let chunk = rest.get(..AT_ONCE).unwrap_or(rest);
+                    rustix::io::retry_on_intr(|| rustix::io::write(event.get_ref(), chunk))?
+                }
+                Waiting::Event(_) => break,
+            };
+        }
+        Ok(written)
+    }
+
+    /// Waits until something can be written.
+    ///
+    /// # Errors
+    /// Where the runtime cannot watch it.
+    pub async fn writable(&self) -> io::Result<()> {
+        if let Waiting::Event(event) = &self.kind {
+            loop {
+                let mut guard = event.writable().await?;
+                if self.is_ready(event)? {
+                    break;
+                }
+                guard.clear_ready();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether reading or writing a little does not block now. The runtime remembers readiness; this asks for it.
+    fn is_ready(&self, event: &AsyncFd<OwnedFd>) -> io::Result<bool> {
+        let mut asked = [PollFd::from_borrowed_fd(event.get_ref().as_fd(), self.flags)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        Ok(rustix::io::retry_on_intr(|| poll(&mut asked, Some(&now)))? > 0)
+    }
+}

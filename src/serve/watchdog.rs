@@ -1,0 +1,146 @@
+//! The last resort for "it always answers": while the one working thread is held by a disk that does not come back, this
+//! one rejects what is past its deadline. It never accepts, and a verdict that comes after it is not said.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::late;
+use super::stream::Stream;
+use crate::domain::verdict::Verdict;
+use crate::gateway::{Protocol, RequestId};
+
+/// How long after the deadline the working thread may still answer by itself.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// How long a reader who does not take the answer is left alone before it is tried again.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// Small, since it only encodes a line.
+const STACK: usize = 64 * 1024;
+
+/// The working thread's handle.
+pub struct Watchdog(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Who must be answered, the most urgent first.
+    due: BTreeSet<(Instant, u64)>,
+    ids: HashMap<u64, (Instant, Option<RequestId>)>,
+    /// Who was answered by the watchdog.
+    answered: HashSet<u64>,
+    /// Until when the watchdog sleeps; `None` until it is told.
+    sleeps_until: Option<Instant>,
+    /// Whether the output stands at the start of a line.
+    mid_line: bool,
+    /// Whether nothing more will be asked.
+    closing: bool,
+}
+
+impl Watchdog {
+    /// Starts watching; late answers go to `output`.
+    pub fn start(output: &Stream, protocol: Arc<dyn Protocol + Send + Sync>) -> io::Result<Self> {
+        let shared = Arc::new(Shared { state: Mutex::new(State::default()), changed: Condvar::new() });
+        let (watched, output) = (Arc::clone(&shared), File::from(output.duplicate()?));
+        thread::Builder::new()
+            .name("watchdog".into())
+            .stack_size(STACK)
+            .spawn(move || watched.watch(&output, &*protocol))?;
+        Ok(Self(shared))
+    }
+
+    /// Request `number` must be answered at `deadline`.
+    pub fn expect(&self, number: u64, id: Option<&RequestId>, deadline: Instant) {
+        let due = deadline + GRACE;
+        let mut state = self.0.lock();
+        state.due.insert((due, number));
+        state.ids.insert(number, (due, id.cloned()));
+        if state.sleeps_until.is_none_or(|until| due < until) {
+            state.sleeps_until = Some(due);
+            self.0.changed.notify_one();
+        }
+    }
+
+    /// Whether request `number` is the caller's to answer; it no longer is watched.
+    pub fn claim(&self, number: u64) -> bool {
+        let mut state = self.0.lock();
+        if let Some((due, _)) = state.ids.remove(&number) {
+            state.due.remove(&(due, number));
+        }
+        !state.answered.remove(&number)
+    }
+
+    /// Nothing more will be asked.
+    pub fn close(&self) {
+        self.0.lock().closing = true;
+    }
+
+    /// Keeps the watchdog from writing while `write` does, which says how much of `bytes` it wrote.
+    pub fn write(&self, bytes: &[u8], write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
+        let mut state = self.0.lock();
+        let written = write(bytes)?;
+        if let Some(last) = written.checked_sub(1).and_then(|last| bytes.get(last)) {
+            state.mid_line = *last != b'\n';
+        }
+        Ok(written)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self, output: &File, protocol: &dyn Protocol) {
+        let mut state = self.lock();
+        loop {
+            let Some((due, number)) = state.due.first().copied() else {
+                state.sleeps_until = None;
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let now = Instant::now();
+            let wait = match due.checked_duration_since(now).filter(|wait| !wait.is_zero()) {
+                Some(wait) => wait,
+                None if state.mid_line || !is_writable(output) => AGAIN,
+                None => {
+                    Self::answer(&mut state, (due, number), output, protocol);
+                    continue;
+                }
+            };
+            state.sleeps_until = Some(now + wait);
+            state = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn answer(state: &mut State, due: (Instant, u64), mut output: &File, protocol: &dyn Protocol) {
+        state.due.remove(&due);
+        let id = state.ids.remove(&due.1).and_then(|(_, id)| id);
+        state.answered.insert(due.1);
+        let mut line = Vec::new();
+        protocol.write(id.as_ref(), &Verdict::Reject(late().into()), "watchdog", &mut line);
+        // Where nobody reads any more, nobody waits for it.
+        let _ = output.write_all(&line);
+        if state.closing && state.due.is_empty() {
+            // All are answered, and the working thread may never come back. What it has not committed is not said.
+            std::process::exit(70);
+        }
+    }
+}
+
+fn is_writable(output: &File) -> bool {
+    let mut asked = [PollFd::from_borrowed_fd(output.as_fd(), PollFlags::OUT)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut asked, Some(&now)).is_ok_and(|ready| ready > 0)
+}

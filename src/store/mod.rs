@@ -1,0 +1,247 @@
+//! What is remembered, and the contract that every backend keeps.
+//!
+//! # Contract
+//!
+//! 1. **Each operation is one transaction and says who was first.** Of any number of callers, in any number of
+//!    processes, that consume one step, redeem one code, use one challenge or take the last slot at once, exactly one
+//!    is told that it did.
+//! 2. **What an operation says may not leave the process before [`Store::settle`] has returned**: only then is it
+//!    durable. A backend may gather the operations of many requests and commit them together; where that commit
+//!    fails, every [`Store::settle`] that covers one of them fails, and their verdicts must be faults.
+//! 3. **An attempt is counted before it is verified.** [`Store::charge`] counts; [`Store::credit`] takes back. Whoever
+//!    is told to wait was not counted, and nobody is heard beyond the limits by asking many times at once.
+//! 4. **Nothing goes down.** The last step of an authenticator only grows; a challenge in a final state stays there.
+//! 5. **A dropped future leaves nothing half done.** Callers give up at their deadline by dropping it.
+//! 6. **What nobody enrolled leaves bounded, expiring traces.** Names are stored as salted hashes until then.
+//!
+//! `contract` in the tests of this module holds every backend to it.
+
+pub mod sqlite;
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::domain::authenticator::{Authenticator, AuthenticatorId};
+use crate::domain::challenge::{Challenge, ChallengeId, State};
+use crate::domain::claimant::Subscriber;
+use crate::domain::outcome::Limit;
+use crate::domain::time::UnixTime;
+use crate::files::FileError;
+use crate::policy::throttle::Rule;
+
+/// What a store operation promises to give.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + 'a>>;
+
+/// Where an attempt begins; what [`Store::settle`] covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark(pub u64);
+
+/// The limits that [`Store::charge`] holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub subscriber: Rule,
+    pub source: Rule,
+    /// How many names that nobody enrolled, and sources, are remembered.
+    pub traces: u32,
+}
+
+/// Who makes an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub subscriber: Subscriber,
+    /// The claimant's address, in its canonical form; `None` where the gateway does not say.
+    pub source: Option<String>,
+}
+
+/// What [`Store::charge`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ruling {
+    /// The attempt was counted, and is heard.
+    Heard,
+    /// Not counted, not heard.
+    Wait { wait: Duration, by: Limit },
+}
+
+/// Why a counted attempt is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credit {
+    /// The claimant succeeded.
+    Success,
+    /// It was no failure of the claimant.
+    Refund,
+}
+
+/// What [`Store::consume_step`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumed {
+    /// This caller was first.
+    First,
+    /// That step or a later one was used before.
+    Before { last: u64 },
+    /// There is no such authenticator any more.
+    Gone,
+}
+
+/// What adding an authenticator says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    Yes,
+    /// The subscriber has one of this label.
+    LabelTaken,
+    /// The challenge it hung on is used, expired or gone.
+    ChallengeGone,
+}
+
+/// Why the store could not do what was asked.
+#[derive(Clone, Debug, Error)]
+pub enum StoreError {
+    #[error("{0}")]
+    File(String),
+    #[error("{0}: there is no store here; run: countersign init DIR")]
+    Missing(PathBuf),
+    #[error(
+        "{path}: schema version {found} is newer than {known}, the newest this program knows; install a newer countersign"
+    )]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("{path}: is not a countersign store: {reason}")]
+    Foreign { path: PathBuf, reason: String },
+    #[error("another program holds the store locked")]
+    Busy,
+    #[error("the disk is full")]
+    Full,
+    #[error("the store cannot be written: {0}")]
+    ReadOnly(String),
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+impl From<FileError> for StoreError {
+    fn from(error: FileError) -> Self {
+        match &error {
+            FileError::Io { path, error } if error.kind() == io::ErrorKind::NotFound => Self::Missing(path.clone()),
+            FileError::Io { path: _, error: _ }
+            | FileError::Link(_)
+            | FileError::NotFile(_)
+            | FileError::NotDirectory(_)
+            | FileError::Loose { path: _, mode: _, what: _, remedy: _ }
+            | FileError::Large(_)
+            | FileError::NotText(_) => Self::File(error.to_string()),
+        }
+    }
+}
+
+/// The state that outlives a request. See the module for the contract.
+pub trait Store {
+    /// Where now is, for a later [`Store::settle`].
+    fn mark(&self) -> Mark;
+
+    /// Makes durable what was told since `since`.
+    ///
+    /// # Errors
+    /// Where something told since then was lost: nothing that depends on it may be said.
+    fn settle(&self, since: Mark) -> Answer<'_, ()>;
+
+    /// Housekeeping, when nobody waits for an answer.
+    fn idle(&self) -> Answer<'_, ()>;
+
+    /// How long an attempt of `origin` would have to wait. Writes nothing.
+    fn standing<'a>(&'a self, origin: &'a Origin, now: UnixTime) -> Answer<'a, Ruling>;
+
+    /// Counts an attempt of `origin`, or says how long it has to wait.
+    fn charge<'a>(&'a self, origin: &'a Origin, now: UnixTime) -> Answer<'a, Ruling>;
+
+    /// Takes back what was last charged to `origin`.
+    fn credit<'a>(&'a self, origin: &'a Origin, credit: Credit) -> Answer<'a, ()>;
+
+    /// Forgets the failures of a subscriber or a source; says whether there were any.
+    fn unlock<'a>(&'a self, key: UnlockKey<'a>) -> Answer<'a, bool>;
+
+    /// The authenticators of `subscriber` that `client` verifies, oldest first.
+    fn authenticators<'a>(&'a self, subscriber: &'a Subscriber, client: &'a str) -> Answer<'a, Vec<Authenticator>>;
+
+    /// Marks `step` and everything before it as used.
+    fn consume_step<'a>(
+        &'a self,
+        subscriber: &'a Subscriber,
+        id: &'a AuthenticatorId,
+        step: u64,
+        now: UnixTime,
+    ) -> Answer<'a, Consumed>;
+
+    /// Enrols authenticators, all of them or none; says how the first one that could not be was refused.
+    fn add<'a>(&'a self, authenticators: &'a [Authenticator]) -> Answer<'a, Added>;
+
+    /// Uses the challenge `id`, which waits for a proof at `now`, and enrols `authenticator`, in one step.
+    fn enrol<'a>(&'a self, id: &'a ChallengeId, authenticator: &'a Authenticator, now: UnixTime) -> Answer<'a, Added>;
+
+    /// Up to `limit` authenticators after `after` in the order of subscriber and id.
+    fn list<'a>(&'a self, after: Option<&'a Authenticator>, limit: u32) -> Answer<'a, Vec<Authenticator>>;
+
+    /// Removes an authenticator with its secret; says whether it was there.
+    fn remove<'a>(&'a self, subscriber: &'a Subscriber, id: &'a AuthenticatorId) -> Answer<'a, bool>;
+
+    /// Replaces the sealed secret `old` by `new`, if it still is `old`.
+    fn reseal<'a>(&'a self, authenticator: &'a Authenticator, new: &'a [u8]) -> Answer<'a, bool>;
+
+    /// Opens a challenge, and forgets those that ended long ago.
+    fn open_challenge<'a>(&'a self, challenge: &'a Challenge) -> Answer<'a, ()>;
+
+    /// The challenge `id` as it stands at `now`.
+    fn challenge<'a>(&'a self, id: &'a ChallengeId, now: UnixTime) -> Answer<'a, Option<Challenge>>;
+
+    /// Counts a try at the challenge; the tries left after it, `None` where none was left or the challenge is over.
+    fn try_challenge<'a>(&'a self, id: &'a ChallengeId, now: UnixTime) -> Answer<'a, Option<u32>>;
+
+    /// Moves the challenge from `from` to `to`; says whether this caller did.
+    fn move_challenge<'a>(&'a self, id: &'a ChallengeId, from: State, to: State, now: UnixTime) -> Answer<'a, bool>;
+
+    /// Replaces the recovery codes of `subscriber` by those with these keyed hashes.
+    fn set_recovery_codes<'a>(
+        &'a self,
+        subscriber: &'a Subscriber,
+        hashes: &'a [Vec<u8>],
+        now: UnixTime,
+    ) -> Answer<'a, ()>;
+
+    /// Redeems a recovery code; says whether it was there, unused, and this caller first.
+    fn redeem_recovery_code<'a>(
+        &'a self,
+        subscriber: &'a Subscriber,
+        hash: &'a [u8],
+        now: UnixTime,
+    ) -> Answer<'a, bool>;
+
+    /// Takes one of `limit` slots under `key` for `holder` until `expires`; says whether there was one. A holder that has
+    /// one keeps it.
+    fn take_slot<'a>(
+        &'a self,
+        key: &'a str,
+        holder: &'a str,
+        limit: u32,
+        now: UnixTime,
+        expires: UnixTime,
+    ) -> Answer<'a, bool>;
+
+    /// Releases the slots of `holder` under every key; says whether it had any.
+    fn release_slots<'a>(&'a self, holder: &'a str) -> Answer<'a, bool>;
+
+    /// The id of the master key that the store was last sealed under.
+    fn key_id(&self) -> Answer<'_, [u8; 4]>;
+
+    /// Notes the id of the master key that the store is now sealed under.
+    fn set_key_id(&self, id: [u8; 4]) -> Answer<'_, ()>;
+}
+
+/// Whose failures are forgotten.
+#[derive(Clone, Copy, Debug)]
+pub enum UnlockKey<'a> {
+    Subscriber(&'a Subscriber),
+    Source(&'a str),
+}

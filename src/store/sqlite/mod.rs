@@ -1,0 +1,429 @@
+//! The embedded default: one SQLite file in a directory of its own, safe for many processes at once.
+//!
+//! WAL, a full sync on every commit, and no PRAGMA at each start (the journal mode is in the file, the rest compiled in).
+//! Operations run at once, on the calling thread, inside one open transaction under the outer lock; [`Store::settle`]
+//! commits it, so that a single process pays one sync for all requests that it found waiting, and a single request one.
+//! Nothing is checkpointed at the end of a process; whoever finds a long log moves it into the file after its answer.
+
+mod lock;
+mod rows;
+mod schema;
+mod tallies;
+
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+
+use super::{Added, Answer, Consumed, Credit, Limits, Mark, Origin, Ruling, Store, StoreError, UnlockKey};
+use crate::domain::authenticator::{Authenticator, AuthenticatorId};
+use crate::domain::challenge::{Challenge, ChallengeId, State};
+use crate::domain::claimant::Subscriber;
+use crate::domain::time::UnixTime;
+use crate::files;
+use lock::{Held, Lock};
+use tallies::Tallies;
+
+/// The database inside the store's directory.
+const FILE: &str = "countersign.db";
+
+/// How long another program, such as a backup, may hold SQLite's own lock before an operation gives up.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// The log is moved into the database once it is longer than this many bytes: 64 frames for a process that ends, since
+/// each later one has to read it; the second figure for one that stays.
+const LOG_SHORT: u64 = 64 * 4120;
+const LOG_LONG: u64 = 1024 * 4120;
+
+/// The embedded store.
+pub struct SqliteStore {
+    directory: PathBuf,
+    log: PathBuf,
+    connection: Connection,
+    lock: Lock,
+    /// One future at a time opens the transaction.
+    gate: tokio::sync::Mutex<()>,
+    open: RefCell<Option<Held>>,
+    /// The number of the transaction that is open, or that will be opened next.
+    batch: Cell<u64>,
+    /// The last transaction that was lost, and why.
+    lost: RefCell<Option<(u64, StoreError)>>,
+    tallies: Tallies,
+    key_id: [u8; 4],
+}
+
+impl SqliteStore {
+    /// Makes a new store in `directory`, sealed under the key `key_id`.
+    ///
+    /// # Errors
+    /// Where there is one already, or it cannot be made.
+    pub fn create(directory: &Path, key_id: [u8; 4]) -> Result<(), StoreError> {
+        files::create_private_directory(directory)?;
+        let path = directory.join(FILE);
+        files::create_private(&path, b"")?;
+        let mut connection = connect(&path)?;
+        let mut salt = [0_u8; 16];
+        getrandom::fill(&mut salt).map_err(|error| StoreError::Failed(error.to_string()))?;
+        let make = |connection: &mut Connection| -> rusqlite::Result<()> {
+            connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+            let transaction = connection.transaction()?;
+            if let Some(first) = schema::MIGRATIONS.first() {
+                transaction.execute_batch(first)?;
+            }
+            transaction
+                .execute("INSERT INTO meta (version, salt, key_id) VALUES (1, ?1, ?2)", params![salt, key_id])?;
+            schema::migrate(&transaction, 1)?;
+            transaction.commit()
+        };
+        make(&mut connection).map_err(|error| failed(&error))
+    }
+
+    /// Opens the store in `directory`, and brings it to the newest schema.
+    ///
+    /// # Errors
+    /// Where there is none, it is not guarded, it is newer than this program, or it cannot be read and written.
+    pub fn open(directory: &Path, limits: Limits) -> Result<Self, StoreError> {
+        files::check_directory(directory)?;
+        // The way to the directory is the administrator's; from there on, no link is followed.
+        let real =
+            directory.canonicalize().map_err(|error| StoreError::File(format!("{}: {error}", directory.display())))?;
+        let path = real.join(FILE);
+        files::check(&path, files::Exposure::Private)?;
+        let lock = Lock::new(&real).map_err(|error| StoreError::File(format!("{}: {error}", real.display())))?;
+        let connection = connect(&path)?;
+        let meta = read_meta(&connection, &path)?;
+        if meta.version < schema::newest() {
+            upgrade(&connection, &lock)?;
+        }
+        Ok(Self {
+            directory: directory.to_owned(),
+            log: real.join(format!("{FILE}-wal")),
+            connection,
+            lock,
+            gate: tokio::sync::Mutex::new(()),
+            open: RefCell::new(None),
+            batch: Cell::new(0),
+            lost: RefCell::new(None),
+            tallies: Tallies::new(limits, meta.salt),
+            key_id: meta.key_id,
+        })
+    }
+
+    /// The id of the master key that the store was sealed under when it was opened.
+    pub const fn opened_under(&self) -> [u8; 4] {
+        self.key_id
+    }
+
+    /// The directory, as it was named.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The log's length once this process has ended, in bytes, if it is worth moving.
+    fn log_is_longer_than(&self, limit: u64) -> bool {
+        std::fs::metadata(&self.log).is_ok_and(|metadata| metadata.len() > limit)
+    }
+
+    /// Opens the transaction of this batch if it is not.
+    async fn begin(&self) -> Result<(), StoreError> {
+        if self.open.borrow().is_some() {
+            return Ok(());
+        }
+        let _gate = self.gate.lock().await;
+        if self.open.borrow().is_some() {
+            return Ok(());
+        }
+        let held = self.lock.take().await.map_err(|error| StoreError::Failed(error.to_string()))?;
+        self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut s| s.execute([])).map_err(|e| failed(&e))?;
+        *self.open.borrow_mut() = Some(held);
+        Ok(())
+    }
+
+    /// Runs `operation` inside the transaction; where it fails, the whole transaction is lost.
+    async fn write<T>(&self, operation: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        self.begin().await?;
+        operation(&self.connection).map_err(|error| {
+            let error = failed(&error);
+            self.lose(error.clone());
+            error
+        })
+    }
+
+    /// Runs `operation` outside any transaction of its own.
+    fn read<T>(&self, operation: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        operation(&self.connection).map_err(|error| failed(&error))
+    }
+
+    /// Commits what is open.
+    fn commit(&self) {
+        if self.open.borrow().is_none() {
+            return;
+        }
+        let committed = self
+            .tallies
+            .write(&self.connection)
+            .and_then(|()| self.connection.prepare_cached("COMMIT").and_then(|mut s| s.execute([])));
+        match committed {
+            Ok(_) => self.end(),
+            Err(error) => self.lose(failed(&error)),
+        }
+    }
+
+    /// Rolls the open transaction back and remembers that it is lost.
+    fn lose(&self, error: StoreError) {
+        // SQLite may have rolled back by itself; then this fails, and nothing is open either way.
+        let _ = self.connection.execute_batch("ROLLBACK");
+        *self.lost.borrow_mut() = Some((self.batch.get(), error));
+        self.end();
+    }
+
+    fn end(&self) {
+        self.tallies.clear();
+        self.batch.set(self.batch.get().saturating_add(1));
+        // Releases the outer lock.
+        self.open.borrow_mut().take();
+    }
+
+    /// Moves the log into the database. Leaves it where readers are in the way.
+    async fn checkpoint(&self) -> Result<(), StoreError> {
+        let _gate = self.gate.lock().await;
+        if self.open.borrow().is_some() {
+            return Ok(());
+        }
+        let Ok(Some(_held)) = self.lock.try_take() else { return Ok(()) };
+        self.read(|connection| {
+            connection.busy_timeout(Duration::ZERO)?;
+            let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            connection.busy_timeout(BUSY)?;
+            moved
+        })
+    }
+
+    /// Housekeeping of a process that ends now.
+    ///
+    /// # Errors
+    /// Where the log cannot be moved; nothing is lost by it.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        if self.log_is_longer_than(LOG_SHORT) { self.checkpoint().await } else { Ok(()) }
+    }
+}
+
+struct Meta {
+    version: i64,
+    salt: [u8; 16],
+    key_id: [u8; 4],
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| failed(&error))?;
+    connection.busy_timeout(BUSY).map_err(|error| failed(&error))?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(|error| failed(&error))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn read_meta(connection: &Connection, path: &Path) -> Result<Meta, StoreError> {
+    let foreign = |reason: String| StoreError::Foreign { path: path.to_owned(), reason };
+    let meta = connection
+        .query_row("SELECT version, salt, key_id FROM meta", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()
+        .map_err(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::Unknown) => foreign(error.to_string()),
+            Some(_) | None => failed(&error),
+        })?;
+    let Some((version, salt, key_id)) = meta else { return Err(foreign("it says nothing of itself".into())) };
+    let known = schema::newest();
+    if version > known {
+        return Err(StoreError::Newer { path: path.to_owned(), found: version, known });
+    }
+    Ok(Meta { version, salt, key_id })
+}
+
+/// Brings the schema up to date, as the one process that does.
+fn upgrade(connection: &Connection, lock: &Lock) -> Result<(), StoreError> {
+    let wait = || StoreError::Busy;
+    // At start, before any request: waited for at most as long as another program may hold the store.
+    let mut held = lock.try_take().map_err(|error| StoreError::Failed(error.to_string()))?;
+    let began = std::time::Instant::now();
+    while held.is_none() && began.elapsed() < BUSY {
+        std::thread::sleep(Duration::from_millis(5));
+        held = lock.try_take().map_err(|error| StoreError::Failed(error.to_string()))?;
+    }
+    let _held = held.ok_or_else(wait)?;
+    let up = || -> rusqlite::Result<()> {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let found = connection.query_row("SELECT version FROM meta", [], |row| row.get(0))?;
+        schema::migrate(connection, found)?;
+        connection.execute_batch("COMMIT")
+    };
+    up().map_err(|error| {
+        let _ = connection.execute_batch("ROLLBACK");
+        failed(&error)
+    })
+}
+
+/// What an error of SQLite means for the operator.
+fn failed(error: &rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
+        Some(ErrorCode::DiskFull) => StoreError::Full,
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+            StoreError::ReadOnly(error.to_string())
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(error.to_string()),
+        Some(_) | None => StoreError::Failed(error.to_string()),
+    }
+}
+
+impl Store for SqliteStore {
+    fn mark(&self) -> Mark {
+        Mark(self.batch.get())
+    }
+
+    fn settle(&self, since: Mark) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.commit();
+            match &*self.lost.borrow() {
+                Some((batch, error)) if *batch >= since.0 => Err(error.clone()),
+                Some(_) | None => Ok(()),
+            }
+        })
+    }
+
+    fn idle(&self) -> Answer<'_, ()> {
+        Box::pin(async move { if self.log_is_longer_than(LOG_LONG) { self.checkpoint().await } else { Ok(()) } })
+    }
+
+    fn standing<'a>(&'a self, origin: &'a Origin, now: UnixTime) -> Answer<'a, Ruling> {
+        Box::pin(async move { self.read(|connection| self.tallies.standing(connection, origin, now)) })
+    }
+
+    fn charge<'a>(&'a self, origin: &'a Origin, now: UnixTime) -> Answer<'a, Ruling> {
+        Box::pin(self.write(move |connection| self.tallies.charge(connection, origin, now)))
+    }
+
+    fn credit<'a>(&'a self, origin: &'a Origin, credit: Credit) -> Answer<'a, ()> {
+        Box::pin(self.write(move |connection| self.tallies.credit(connection, origin, credit)))
+    }
+
+    fn unlock<'a>(&'a self, key: UnlockKey<'a>) -> Answer<'a, bool> {
+        Box::pin(self.write(move |connection| self.tallies.unlock(connection, key)))
+    }
+
+    fn authenticators<'a>(&'a self, subscriber: &'a Subscriber, client: &'a str) -> Answer<'a, Vec<Authenticator>> {
+        Box::pin(async move { self.read(|connection| rows::of_subscriber(connection, subscriber, client)) })
+    }
+
+    fn consume_step<'a>(
+        &'a self,
+        subscriber: &'a Subscriber,
+        id: &'a AuthenticatorId,
+        step: u64,
+        now: UnixTime,
+    ) -> Answer<'a, Consumed> {
+        Box::pin(self.write(move |connection| rows::consume_step(connection, subscriber, id, step, now)))
+    }
+
+    fn add<'a>(&'a self, authenticators: &'a [Authenticator]) -> Answer<'a, Added> {
+        Box::pin(self.write(move |connection| {
+            for authenticator in authenticators {
+                if rows::label_is_taken(connection, authenticator)? {
+                    return Ok(Added::LabelTaken);
+                }
+            }
+            for authenticator in authenticators {
+                rows::insert(connection, authenticator)?;
+            }
+            Ok(Added::Yes)
+        }))
+    }
+
+    fn enrol<'a>(&'a self, id: &'a ChallengeId, authenticator: &'a Authenticator, now: UnixTime) -> Answer<'a, Added> {
+        Box::pin(self.write(move |connection| {
+            if rows::label_is_taken(connection, authenticator)? {
+                return Ok(Added::LabelTaken);
+            }
+            if !rows::move_challenge(connection, id, State::New, State::Used, now)? {
+                return Ok(Added::ChallengeGone);
+            }
+            rows::insert(connection, authenticator)?;
+            Ok(Added::Yes)
+        }))
+    }
+
+    fn list<'a>(&'a self, after: Option<&'a Authenticator>, limit: u32) -> Answer<'a, Vec<Authenticator>> {
+        Box::pin(async move { self.read(|connection| rows::list(connection, after, limit)) })
+    }
+
+    fn remove<'a>(&'a self, subscriber: &'a Subscriber, id: &'a AuthenticatorId) -> Answer<'a, bool> {
+        Box::pin(self.write(move |connection| rows::remove(connection, subscriber, id)))
+    }
+
+    fn reseal<'a>(&'a self, authenticator: &'a Authenticator, new: &'a [u8]) -> Answer<'a, bool> {
+        Box::pin(self.write(move |connection| rows::reseal(connection, authenticator, new)))
+    }
+
+    fn open_challenge<'a>(&'a self, challenge: &'a Challenge) -> Answer<'a, ()> {
+        Box::pin(self.write(move |connection| rows::open_challenge(connection, challenge)))
+    }
+
+    fn challenge<'a>(&'a self, id: &'a ChallengeId, now: UnixTime) -> Answer<'a, Option<Challenge>> {
+        Box::pin(async move { self.read(|connection| rows::challenge(connection, id, now)) })
+    }
+
+    fn try_challenge<'a>(&'a self, id: &'a ChallengeId, now: UnixTime) -> Answer<'a, Option<u32>> {
+        Box::pin(self.write(move |connection| rows::try_challenge(connection, id, now)))
+    }
+
+    fn move_challenge<'a>(&'a self, id: &'a ChallengeId, from: State, to: State, now: UnixTime) -> Answer<'a, bool> {
+        Box::pin(self.write(move |connection| rows::move_challenge(connection, id, from, to, now)))
+    }
+
+    fn set_recovery_codes<'a>(
+        &'a self,
+        subscriber: &'a Subscriber,
+        hashes: &'a [Vec<u8>],
+        now: UnixTime,
+    ) -> Answer<'a, ()> {
+        Box::pin(self.write(move |connection| rows::set_recovery_codes(connection, subscriber, hashes, now)))
+    }
+
+    fn redeem_recovery_code<'a>(
+        &'a self,
+        subscriber: &'a Subscriber,
+        hash: &'a [u8],
+        now: UnixTime,
+    ) -> Answer<'a, bool> {
+        Box::pin(self.write(move |connection| rows::redeem_recovery_code(connection, subscriber, hash, now)))
+    }
+
+    fn take_slot<'a>(
+        &'a self,
+        key: &'a str,
+        holder: &'a str,
+        limit: u32,
+        now: UnixTime,
+        expires: UnixTime,
+    ) -> Answer<'a, bool> {
+        Box::pin(self.write(move |connection| rows::take_slot(connection, key, holder, limit, now, expires)))
+    }
+
+    fn release_slots<'a>(&'a self, holder: &'a str) -> Answer<'a, bool> {
+        Box::pin(self.write(move |connection| rows::release_slots(connection, holder)))
+    }
+
+    fn key_id(&self) -> Answer<'_, [u8; 4]> {
+        Box::pin(async move {
+            self.read(|connection| connection.query_row("SELECT key_id FROM meta", [], |row| row.get(0)))
+        })
+    }
+
+    fn set_key_id(&self, id: [u8; 4]) -> Answer<'_, ()> {
+        Box::pin(
+            self.write(move |connection| connection.execute("UPDATE meta SET key_id = ?1", params![id]).map(|_| ())),
+        )
+    }
+}

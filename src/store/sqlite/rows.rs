@@ -1,0 +1,283 @@
+//! The statements, one function an operation; each runs inside the transaction that its caller holds open.
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::tallies::integer;
+use crate::domain::authenticator::{Algorithm, Authenticator, AuthenticatorId, Totp};
+use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
+use crate::domain::claimant::Subscriber;
+use crate::domain::time::UnixTime;
+use crate::store::Consumed;
+
+/// How long a challenge is kept after its end, in seconds, for whoever asks what became of it.
+const KEPT: u64 = 24 * 3600;
+
+const COLUMNS: &str = "subscriber, id, client, label, algorithm, digits, period, sealed, last_step, created, last_used";
+
+pub fn of_subscriber(
+    connection: &Connection,
+    subscriber: &Subscriber,
+    client: &str,
+) -> rusqlite::Result<Vec<Authenticator>> {
+    connection
+        .prepare_cached(
+            "SELECT subscriber, id, client, label, algorithm, digits, period, sealed, last_step, created, last_used
+             FROM authenticator WHERE subscriber = ?1 AND client = ?2 ORDER BY created, id",
+        )?
+        .query_map(params![subscriber.as_str(), client], authenticator)?
+        .collect()
+}
+
+pub fn list(
+    connection: &Connection,
+    after: Option<&Authenticator>,
+    limit: u32,
+) -> rusqlite::Result<Vec<Authenticator>> {
+    let (subscriber, id) = after.map_or(("", ""), |a| (a.subscriber.as_str(), a.id.0.as_str()));
+    connection
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM authenticator WHERE (subscriber, id) > (?1, ?2) ORDER BY subscriber, id LIMIT ?3"
+        ))?
+        .query_map(params![subscriber, id, limit], authenticator)?
+        .collect()
+}
+
+pub fn consume_step(
+    connection: &Connection,
+    subscriber: &Subscriber,
+    id: &AuthenticatorId,
+    step: u64,
+    now: UnixTime,
+) -> rusqlite::Result<Consumed> {
+    let step = i64::try_from(step).unwrap_or(i64::MAX);
+    let changed = connection
+        .prepare_cached(
+            "UPDATE authenticator SET last_step = ?1, last_used = ?2 WHERE subscriber = ?3 AND id = ?4 AND last_step < ?1",
+        )?
+        .execute(params![step, integer(now), subscriber.as_str(), id.0])?;
+    if changed == 1 {
+        return Ok(Consumed::First);
+    }
+    let last: Option<i64> = connection
+        .prepare_cached("SELECT last_step FROM authenticator WHERE subscriber = ?1 AND id = ?2")?
+        .query_row(params![subscriber.as_str(), id.0], |row| row.get(0))
+        .optional()?;
+    Ok(last.map_or(Consumed::Gone, |last| Consumed::Before { last: u64::try_from(last).unwrap_or(0) }))
+}
+
+pub fn label_is_taken(connection: &Connection, new: &Authenticator) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM authenticator WHERE subscriber = ?1 AND label = ?2")?
+        .exists(params![new.subscriber.as_str(), new.label])
+}
+
+pub fn insert(connection: &Connection, new: &Authenticator) -> rusqlite::Result<()> {
+    let Authenticator { id, subscriber, client, label, totp, sealed, last_step, created, last_used } = new;
+    let Totp { algorithm, digits, period } = totp;
+    let last_step = last_step.map_or(-1, |step| i64::try_from(step).unwrap_or(i64::MAX));
+    connection
+        .prepare_cached(
+            "INSERT INTO authenticator
+             (subscriber, id, client, label, algorithm, digits, period, sealed, last_step, created, last_used)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute(params![
+            subscriber.as_str(),
+            id.0,
+            client,
+            label,
+            algorithm.name(),
+            digits,
+            i64::try_from(*period).unwrap_or(i64::MAX),
+            sealed,
+            last_step,
+            integer(*created),
+            last_used.map(integer),
+        ])
+        .map(|_| ())
+}
+
+pub fn remove(connection: &Connection, subscriber: &Subscriber, id: &AuthenticatorId) -> rusqlite::Result<bool> {
+    let removed = connection
+        .execute("DELETE FROM authenticator WHERE subscriber = ?1 AND id = ?2", params![subscriber.as_str(), id.0])?;
+    Ok(removed > 0)
+}
+
+pub fn reseal(connection: &Connection, old: &Authenticator, new: &[u8]) -> rusqlite::Result<bool> {
+    let changed = connection
+        .prepare_cached("UPDATE authenticator SET sealed = ?1 WHERE subscriber = ?2 AND id = ?3 AND sealed = ?4")?
+        .execute(params![new, old.subscriber.as_str(), old.id.0, old.sealed])?;
+    Ok(changed == 1)
+}
+
+pub fn open_challenge(connection: &Connection, new: &Challenge) -> rusqlite::Result<()> {
+    let Challenge { id, subscriber, purpose, binding, sealed, state, created, expires, tries_left } = new;
+    let forgotten = UnixTime(created.0.saturating_sub(KEPT));
+    connection.execute("DELETE FROM challenge WHERE expires <= ?1", [integer(forgotten)])?;
+    connection
+        .execute(
+            "INSERT INTO challenge (id, subscriber, purpose, binding, sealed, state, created, expires, tries_left)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                id.0,
+                subscriber.as_str(),
+                purpose.word(),
+                binding,
+                sealed,
+                state.word(),
+                integer(*created),
+                integer(*expires),
+                tries_left
+            ],
+        )
+        .map(|_| ())
+}
+
+pub fn challenge(connection: &Connection, id: &ChallengeId, now: UnixTime) -> rusqlite::Result<Option<Challenge>> {
+    connection
+        .query_row(
+            "SELECT id, subscriber, purpose, binding, sealed, state, created, expires, tries_left
+             FROM challenge WHERE id = ?1",
+            [&id.0],
+            |row| {
+                let (purpose, state): (String, String) = (row.get(2)?, row.get(5)?);
+                let expires = time(row, 7)?;
+                let state = State::ALL.into_iter().find(|s| s.word() == state).ok_or_else(|| unreadable(5))?;
+                Ok(Challenge {
+                    id: ChallengeId(row.get(0)?),
+                    subscriber: Subscriber::canonical(&row.get::<_, String>(1)?),
+                    purpose: Purpose::ALL.into_iter().find(|p| p.word() == purpose).ok_or_else(|| unreadable(2))?,
+                    binding: row.get(3)?,
+                    sealed: row.get(4)?,
+                    state: if !state.is_final() && expires <= now { State::Expired } else { state },
+                    created: time(row, 6)?,
+                    expires,
+                    tries_left: row.get(8)?,
+                })
+            },
+        )
+        .optional()
+}
+
+pub fn try_challenge(connection: &Connection, id: &ChallengeId, now: UnixTime) -> rusqlite::Result<Option<u32>> {
+    connection
+        .query_row(
+            "UPDATE challenge SET tries_left = tries_left - 1
+             WHERE id = ?1 AND state IN ('new', 'in_process') AND expires > ?2 AND tries_left > 0
+             RETURNING tries_left",
+            params![id.0, integer(now)],
+            |row| row.get(0),
+        )
+        .optional()
+}
+
+pub fn move_challenge(
+    connection: &Connection,
+    id: &ChallengeId,
+    from: State,
+    to: State,
+    now: UnixTime,
+) -> rusqlite::Result<bool> {
+    if from.is_final() {
+        return Ok(false);
+    }
+    let changed = connection.execute(
+        "UPDATE challenge SET state = ?1 WHERE id = ?2 AND state = ?3 AND expires > ?4",
+        params![to.word(), id.0, from.word(), integer(now)],
+    )?;
+    Ok(changed == 1)
+}
+
+pub fn set_recovery_codes(
+    connection: &Connection,
+    subscriber: &Subscriber,
+    hashes: &[Vec<u8>],
+    now: UnixTime,
+) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM recovery_code WHERE subscriber = ?1", [subscriber.as_str()])?;
+    for hash in hashes {
+        connection.execute(
+            "INSERT INTO recovery_code (subscriber, hash, created) VALUES (?1, ?2, ?3)",
+            params![subscriber.as_str(), hash, integer(now)],
+        )?;
+    }
+    Ok(())
+}
+
+pub fn redeem_recovery_code(
+    connection: &Connection,
+    subscriber: &Subscriber,
+    hash: &[u8],
+    now: UnixTime,
+) -> rusqlite::Result<bool> {
+    let changed = connection.execute(
+        "UPDATE recovery_code SET used = ?1 WHERE subscriber = ?2 AND hash = ?3 AND used IS NULL",
+        params![integer(now), subscriber.as_str(), hash],
+    )?;
+    Ok(changed == 1)
+}
+
+pub fn take_slot(
+    connection: &Connection,
+    key: &str,
+    holder: &str,
+    limit: u32,
+    now: UnixTime,
+    expires: UnixTime,
+) -> rusqlite::Result<bool> {
+    connection.execute("DELETE FROM slot WHERE key = ?1 AND expires <= ?2", params![key, integer(now)])?;
+    let others: u32 = connection.query_row(
+        "SELECT count(*) FROM slot WHERE key = ?1 AND holder <> ?2",
+        params![key, holder],
+        |row| row.get(0),
+    )?;
+    if others >= limit {
+        return Ok(false);
+    }
+    connection.execute(
+        "INSERT INTO slot (key, holder, expires) VALUES (?1, ?2, ?3)
+         ON CONFLICT (key, holder) DO UPDATE SET expires = excluded.expires",
+        params![key, holder, integer(expires)],
+    )?;
+    Ok(true)
+}
+
+pub fn release_slots(connection: &Connection, holder: &str) -> rusqlite::Result<bool> {
+    Ok(connection.execute("DELETE FROM slot WHERE holder = ?1", [holder])? > 0)
+}
+
+fn authenticator(row: &Row<'_>) -> rusqlite::Result<Authenticator> {
+    let algorithm: String = row.get(4)?;
+    let (period, last_step): (i64, i64) = (row.get(6)?, row.get(8)?);
+    let totp = Totp {
+        algorithm: Algorithm::named(&algorithm).ok_or_else(|| unreadable(4))?,
+        digits: row.get(5)?,
+        period: u64::try_from(period).map_err(|_| unreadable(6))?,
+    };
+    if !totp.is_supported() {
+        return Err(unreadable(5));
+    }
+    let last_used: Option<i64> = row.get(10)?;
+    Ok(Authenticator {
+        subscriber: Subscriber::canonical(&row.get::<_, String>(0)?),
+        id: AuthenticatorId(row.get(1)?),
+        client: row.get(2)?,
+        label: row.get(3)?,
+        totp,
+        sealed: row.get(7)?,
+        last_step: u64::try_from(last_step).ok(),
+        created: time(row, 9)?,
+        last_used: last_used.and_then(|t| u64::try_from(t).ok()).map(UnixTime),
+    })
+}
+
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<UnixTime> {
+    let seconds: i64 = row.get(column)?;
+    Ok(UnixTime(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// A value that this program never wrote.
+fn unreadable(column: usize) -> rusqlite::Error {
+    rusqlite::Error::InvalidColumnType(column, "unknown value".into(), Type::Text)
+}
