@@ -1,6 +1,7 @@
 //! What is written about a verdict: one audit line, foreign text made safe, never a code or a secret at any level.
 
 use std::ffi::CString;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,10 +9,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tracing::Event;
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::value::{Destination, Format, Level};
 use crate::domain::foreign::Foreign;
@@ -56,7 +62,9 @@ impl Log {
                     tracing_subscriber::fmt().with_max_level(level).with_ansi(false).without_time().with_level(false);
                 match (format, syslog) {
                     (_, None) => return Err(io::Error::other("syslog is in use already")),
-                    (Format::Text, Some(syslog)) => install(lines.with_writer(syslog).finish()),
+                    (Format::Text, Some(syslog)) => {
+                        install(lines.event_format(Line::Bare).with_writer(syslog).finish())
+                    }
                     (Format::Json, Some(syslog)) => {
                         install(lines.json().flatten_event(true).with_writer(syslog).finish())
                     }
@@ -67,7 +75,7 @@ impl Log {
         let buffered = Buffered(Arc::new(Mutex::new(Inner { sink, buffer: Vec::new() })));
         let lines = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(buffered.clone());
         match format {
-            Format::Text => install(lines.finish()),
+            Format::Text => install(lines.event_format(Line::Timed).finish()),
             Format::Json => install(lines.json().flatten_event(true).finish()),
         }
         Ok(Self(Some(buffered)))
@@ -86,6 +94,88 @@ fn install(subscriber: impl tracing::Subscriber + Send + Sync + for<'a> tracing_
     let own = filter_fn(|metadata| metadata.target().starts_with("countersign"));
     // Fails where a test has installed one; then that one is used.
     let _ = tracing::subscriber::set_global_default(subscriber.with(own));
+}
+
+/// A line of text: `time level message key="value" …`. Values are quoted, so that none looks like another field.
+#[derive(Clone, Copy)]
+enum Line {
+    /// Beginning with the time and the level.
+    Timed,
+    /// For a destination that knows both.
+    Bare,
+}
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        match self {
+            Self::Timed => {
+                SystemTime.format_time(&mut out)?;
+                write!(out, " {} ", event.metadata().level())?;
+            }
+            Self::Bare => {}
+        }
+        let mut fields = Fields { out: &mut out, result: Ok(()) };
+        event.record(&mut fields);
+        fields.result?;
+        out.write_char('\n')
+    }
+}
+
+struct Fields<'a, 'w> {
+    out: &'a mut Writer<'w>,
+    result: fmt::Result,
+}
+
+impl Fields<'_, '_> {
+    fn write(&mut self, field: &Field, value: impl fmt::Display) {
+        self.result = self.result.and_then(|()| write!(self.out, " {}={value}", field.name()));
+    }
+}
+
+impl Visit for Fields<'_, '_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.result = self.result.and_then(|()| {
+            self.out.write_char(' ')?;
+            self.out.write_str(field.name())?;
+            self.out.write_str("=\"")?;
+            for part in value.split_inclusive(['"', '\\']) {
+                match part.strip_suffix(['"', '\\']) {
+                    Some(plain) => {
+                        self.out.write_str(plain)?;
+                        self.out.write_char('\\')?;
+                        self.out.write_str(part.get(plain.len()..).unwrap_or_default())?;
+                    }
+                    None => self.out.write_str(part)?,
+                }
+            }
+            self.out.write_char('"')
+        });
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.write(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.write(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.write(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.result = self.result.and_then(|()| write!(self.out, "{value:?}"));
+        } else {
+            // Text is recorded as text; what comes here has a form of its own.
+            self.record_str(field, &Foreign(&format!("{value:?}")).to_string());
+        }
+    }
 }
 
 enum Sink {

@@ -40,6 +40,9 @@ use watchdog::Watchdog;
 /// How many bytes of answers may wait for a reader before nothing more is read.
 const UNREAD: usize = 256 * 1024;
 
+/// How many verdicts share one commit at most: those that wait for it longest wait for all of them.
+const GATHERED: usize = 256;
+
 /// How many unknown fields are named in the log before they no longer are.
 const NAMED: usize = 64;
 
@@ -82,6 +85,13 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
             server.watchdog.close();
         }
         server.finish_ready().await;
+        if server.gathers() && input.has_more().unwrap_or(false) {
+            // What arrived meanwhile shares the commit.
+            if server.read(&input).await.is_err() {
+                return Ok(());
+            }
+            continue;
+        }
         server.settle().await;
         if server.write(&output).is_err() {
             // Nobody reads: there is nobody to serve.
@@ -93,8 +103,8 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
         if server.has_room() && server.frames.has_line() {
             continue;
         }
-        if server.tasks.is_empty() && server.out.is_empty() {
-            // Nothing depends on it; a failure is met again, and told, by the next request.
+        if server.out.is_empty() {
+            // Whoever asked has an answer. Nothing depends on it; a failure is met again, and told, by the next request.
             let _ = server.serving.engine.store().idle().await;
         }
         if server.wait(&input, &output, &mut terminate, &mut interrupt).await.is_err() {
@@ -146,6 +156,18 @@ struct Server<'a> {
 impl<'a> Server<'a> {
     fn has_room(&self) -> bool {
         self.flights.len() < self.serving.max_in_flight && self.out.len() < UNREAD
+    }
+
+    /// Whether verdicts that are ready wait for others.
+    fn gathers(&self) -> bool {
+        self.open && self.has_room() && !self.decided.is_empty() && self.decided.len() < GATHERED
+    }
+
+    async fn read(&mut self, input: &Stream) -> io::Result<()> {
+        let read = input.read_some(self.frames.space()).await?;
+        self.frames.filled(read);
+        self.open = read > 0;
+        Ok(())
     }
 
     fn is_done(&self) -> bool {

@@ -14,6 +14,7 @@ use crate::domain::foreign::Foreign;
 use crate::domain::secret::Secret;
 use crate::domain::time::UnixTime;
 use crate::setup::Setup;
+use crate::store::sqlite::Log;
 use crate::store::{Store, StoreError};
 
 /// The longest line that is read from an administrator.
@@ -45,7 +46,6 @@ impl Desk {
             let mark = self.store().mark();
             let answer = operation.await?;
             self.store().settle(mark).await?;
-            self.setup.store.close().await?;
             Ok(answer)
         })
     }
@@ -77,6 +77,14 @@ impl Desk {
             all.extend(self.settled(self.store().authenticators(subscriber, kind.section()))?);
         }
         Ok(all)
+    }
+}
+
+impl Drop for Desk {
+    /// What an administrator changed is moved into the database at once: no login has to read it from the log.
+    fn drop(&mut self) {
+        // A log that stays is moved later.
+        let _ = self.runtime.block_on(self.setup.store.close(Log::Any));
     }
 }
 

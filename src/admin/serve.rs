@@ -17,7 +17,7 @@ use crate::log::Log;
 use crate::serve::stream::Stream;
 use crate::serve::{self, Serving};
 use crate::setup::Setup;
-use crate::store::Store;
+use crate::store::{Store, sqlite};
 
 /// The configuration, where the command line is exactly `serve --config PATH`: a gateway starts it for each login, and the
 /// general parser costs as much as the verification.
@@ -56,7 +56,7 @@ pub fn run(config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
         };
         serve::run(serving, input, output).await?;
         // Everything is answered. A log that is not moved now is moved by the next process.
-        let _ = store.close().await;
+        let _ = store.close(sqlite::Log::Long).await;
         Ok(())
     });
     log.flush();

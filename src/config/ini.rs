@@ -30,7 +30,7 @@ pub struct Entry {
 
 /// The sections of `text` in order; what is wrong with its form goes to `mistakes`.
 pub fn parse(text: &str, mistakes: &mut Mistakes) -> Vec<Section> {
-    let mut sections = scan(text, mistakes);
+    let (mut sections, said) = scan(text, mistakes);
     if !mistakes.is_empty() {
         return sections;
     }
@@ -42,7 +42,7 @@ pub fn parse(text: &str, mistakes: &mut Mistakes) -> Vec<Section> {
     defaults.enable_inline_comments = false;
     defaults.multiline = false;
     ini.load_defaults(defaults);
-    let map = match ini.read(text.to_owned()) {
+    let map = match ini.read(said) {
         Ok(map) => map,
         Err(error) => {
             mistakes.at_line(1, format_args!("not an INI file: {}", Foreign(&error)));
@@ -64,20 +64,28 @@ pub fn parse(text: &str, mistakes: &mut Mistakes) -> Vec<Section> {
     sections
 }
 
-/// The lines as they stand, each either blank, a comment, `[section]` or `name = value`, nothing twice.
-fn scan(text: &str, mistakes: &mut Mistakes) -> Vec<Section> {
+/// The lines as they stand, each either blank, a comment, `[section]` or `name = value`, nothing twice; and the text of
+/// those that say something.
+fn scan(text: &str, mistakes: &mut Mistakes) -> (Vec<Section>, String) {
     if text.starts_with('\u{feff}') {
         mistakes.at_line(1, "the file begins with a byte-order mark; save it as UTF-8 without one");
     }
     if text.contains('\r') && !text.contains('\n') {
         mistakes.at_line(1, "the lines end in carriage returns only; end them in line feeds");
-        return Vec::new();
+        return (Vec::new(), String::new());
     }
+    let returns = text.contains('\r');
+    let mut said = String::new();
     let mut sections: Vec<Section> = Vec::new();
     let mut section_lines: HashMap<String, usize> = HashMap::new();
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let number = index + 1;
-        if let Some(c) = line.chars().find(|c| c.is_control() && *c != '\t') {
+        // A lone carriage return may hide a line behind a comment.
+        if !returns && line.starts_with(['#', ';']) {
+            continue;
+        }
+        let suspect = line.bytes().any(|b| (b < b' ' && b != b'\t') || b > b'~');
+        if suspect && let Some(c) = line.chars().find(|c| c.is_control() && *c != '\t') {
             mistakes.at_line(number, format_args!("holds the control character U+{:04X}", u32::from(c)));
             continue;
         }
@@ -85,6 +93,8 @@ fn scan(text: &str, mistakes: &mut Mistakes) -> Vec<Section> {
         if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
             continue;
         }
+        said.push_str(line);
+        said.push('\n');
         if line.starts_with([' ', '\t']) {
             mistakes.at_line(
                 number,
@@ -115,7 +125,7 @@ fn scan(text: &str, mistakes: &mut Mistakes) -> Vec<Section> {
             entry(trimmed, number, sections.last_mut(), mistakes);
         }
     }
-    sections
+    (sections, said)
 }
 
 fn entry(line: &str, number: usize, section: Option<&mut Section>, mistakes: &mut Mistakes) {
@@ -190,6 +200,7 @@ mod tests {
             ("x = 1\n", "f:1: x: stands before the first section; put it below one such as [plugin]"),
             ("[DEFAULT]\n", "f:1: [DEFAULT]: there are no options for all sections; write them where they belong"),
             ("[a]\n= 1\n", "f:2: [a]: expected a name before the ="),
+            ("[a]\n# c\rx = 1\n", "f:2: holds the control character U+000D"),
             ("[a]\nx = a\0b\n", "f:2: holds the control character U+0000"),
         ] {
             assert_eq!(mistakes(text), expected, "{text:?}");

@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn the_example_is_the_defaults() {
-        let example = Config::parse(Path::new("plugin.ini"), &example::text()).unwrap();
+        let written = example::text().replace("\n;", "\n");
+        let example = Config::parse(Path::new("plugin.ini"), &written).unwrap();
         let default = Config::parse(Path::new("plugin.ini"), "").unwrap();
         assert_eq!(format!("{:?}", example.options), format!("{:?}", default.options));
     }

@@ -23,8 +23,11 @@ impl Algorithm {
 
     /// The algorithm of that name, written in any case, with or without the dash.
     pub fn named(name: &str) -> Option<Self> {
-        let plain: String = name.chars().filter(|c| *c != '-').collect();
-        [Self::Sha1, Self::Sha256, Self::Sha512].into_iter().find(|a| a.name().eq_ignore_ascii_case(&plain))
+        let plain = name.strip_prefix("SHA-").or_else(|| name.strip_prefix("sha-"));
+        [Self::Sha1, Self::Sha256, Self::Sha512].into_iter().find(|algorithm| match plain {
+            Some(number) => algorithm.name().strip_prefix("SHA") == Some(number),
+            None => algorithm.name().eq_ignore_ascii_case(name),
+        })
     }
 }
 

@@ -168,7 +168,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut object: Vec<(String, Json)> = Vec::new();
         let mut seen = HashSet::new();
         while let Some(key) = entries.next_key::<String>()? {
-            if !seen.insert(key.clone()) {
+            if is_there(&object, &mut seen, &key) {
                 self.0.note(Flaw::Duplicate(top.then(|| key.clone())));
             }
             let value = entries.next_value_seed(self)?;
@@ -185,4 +185,16 @@ impl<'de> Visitor<'de> for Seed<'_> {
         self.0.leave();
         Ok(Json::Object(object))
     }
+}
+
+/// Whether `key` is among those of `object`. A request has few; only what has many is looked up by hash.
+fn is_there(object: &[(String, Json)], seen: &mut HashSet<String>, key: &str) -> bool {
+    const FEW: usize = 32;
+    if object.len() < FEW {
+        return object.iter().any(|(known, _)| known == key);
+    }
+    if object.len() == FEW {
+        seen.extend(object.iter().map(|(known, _)| known.clone()));
+    }
+    !seen.insert(key.to_owned())
 }

@@ -60,13 +60,14 @@ pub struct Key {
 }
 
 impl Key {
-    fn new(bytes: &SecretBytes) -> Self {
-        // Extracted at once; what is kept is the pseudo-random key.
-        let derive = Hkdf::<Sha256>::new(None, bytes.expose());
+    /// `None` where `bytes` are too few for a key.
+    fn new(bytes: &SecretBytes) -> Option<Self> {
+        // The key is 32 bytes from the operating system's generator: nothing needs to be extracted first (RFC 5869, 3.3).
+        let derive = Hkdf::<Sha256>::from_prk(bytes.expose()).ok()?;
         let mut id = [0; 4];
         // Four bytes are always a valid length.
         let _ = derive.expand(b"countersign v1 key id", &mut id);
-        Self { id: KeyId(id), derive, derived: [const { OnceCell::new() }; Purpose::ALL.len()] }
+        Some(Self { id: KeyId(id), derive, derived: [const { OnceCell::new() }; Purpose::ALL.len()] })
     }
 
     /// The key's id.
@@ -232,7 +233,7 @@ fn parse(text: &str, place: &str) -> Result<Vec<Key>, KeyError> {
         if bytes.expose().len() != 32 {
             return Err(not_key());
         }
-        keys.push(Key::new(&bytes));
+        keys.push(Key::new(&bytes).ok_or_else(not_key)?);
     }
     if keys.is_empty() { Err(KeyError::Empty(place.to_owned())) } else { Ok(keys) }
 }
@@ -245,7 +246,7 @@ pub fn generate() -> Result<Secret<String>, getrandom::Error> {
     let mut fresh = vec![0_u8; 32];
     getrandom::fill(&mut fresh)?;
     let bytes = SecretBytes::new(fresh);
-    let id = Key::new(&bytes).id();
+    let id = Key::new(&bytes).map(|key| key.id().to_string()).unwrap_or_default();
     // The caller writes the text into the key file.
     Ok(Secret::new(format!("# key {id}\n{}\n", HEXLOWER.encode(bytes.expose()))))
 }

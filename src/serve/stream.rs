@@ -8,13 +8,18 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A pipe that can be written to at all takes this much at once (pipe(7), PIPE_BUF).
+/// What can be written to at all takes this much at once (pipe(7), PIPE_BUF).
 const AT_ONCE: usize = 4096;
+
+/// An empty pipe takes this much at once: its capacity, unless somebody made it smaller (pipe(7)).
+const AT_ONCE_IF_EMPTY: usize = 64 * 1024;
 
 /// One end of a conversation.
 pub struct Stream {
     kind: Waiting,
     flags: PollFlags,
+    /// The capacity in bytes, where it is a pipe.
+    pipe: usize,
 }
 
 enum Waiting {
@@ -42,6 +47,7 @@ impl Stream {
     }
 
     fn new(fd: OwnedFd, interest: Interest, flags: PollFlags) -> io::Result<Self> {
+        let pipe = rustix::pipe::fcntl_getpipe_size(&fd).unwrap_or(0);
         #[expect(
             deprecated,
             reason = "deprecated for descriptors that are not owned; this one is, and its successor is unsafe to call"
@@ -55,7 +61,7 @@ impl Stream {
                 (_, cause) => return Err(cause),
             },
         };
-        Ok(Self { kind, flags })
+        Ok(Self { kind, flags, pipe })
     }
 
     /// Another handle on the same end.
@@ -96,7 +102,7 @@ impl Stream {
             written += match &self.kind {
                 Waiting::Never(fd) => rustix::io::retry_on_intr(|| rustix::io::write(fd, rest))?,
                 Waiting::Event(event) if self.is_ready(event)? => {
-                    let chunk = rest.get(..AT_ONCE).unwrap_or(rest);
+                    let chunk = rest.get(..self.room(event)).unwrap_or(rest);
                     rustix::io::retry_on_intr(|| rustix::io::write(event.get_ref(), chunk))?
                 }
                 Waiting::Event(_) => break,
@@ -120,6 +126,27 @@ impl Stream {
             }
         }
         Ok(())
+    }
+
+    /// How much a stream that can be written to takes without blocking.
+    fn room(&self, event: &AsyncFd<OwnedFd>) -> usize {
+        if self.pipe >= AT_ONCE_IF_EMPTY && rustix::io::ioctl_fionread(event.get_ref()).is_ok_and(|unread| unread == 0)
+        {
+            AT_ONCE_IF_EMPTY
+        } else {
+            AT_ONCE
+        }
+    }
+
+    /// Whether something can be read now; a file always can, to its end.
+    ///
+    /// # Errors
+    /// Where the other end failed.
+    pub fn has_more(&self) -> io::Result<bool> {
+        match &self.kind {
+            Waiting::Event(event) => self.is_ready(event),
+            Waiting::Never(_) => Ok(false),
+        }
     }
 
     /// Whether reading or writing a little does not block now. The runtime remembers readiness; this asks for it.

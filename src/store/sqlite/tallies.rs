@@ -5,16 +5,18 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::Hasher;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use sha2::{Digest, Sha256};
+use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::domain::outcome::Limit;
 use crate::domain::time::UnixTime;
 use crate::policy::throttle::{Rule, Tally};
 use crate::store::{Credit, Limits, Origin, Ruling, UnlockKey};
 
-/// A salted hash of what is counted: names that nobody enrolled, a mistyped password among them, are not kept.
+/// A hash of what is counted, keyed with the store's salt so that nobody can make two names collide from outside: names
+/// that nobody enrolled, a mistyped password among them, are not kept.
 type Key = [u8; 16];
 
 /// How many rows that have run out are forgotten with each write.
@@ -171,15 +173,13 @@ impl Tallies {
     }
 
     fn key(&self, limit: Limit, name: &str) -> Key {
-        let mut hash = Sha256::new();
-        hash.update(self.salt);
-        hash.update(match limit {
-            Limit::Subscriber => b"n",
-            Limit::Source => b"s",
+        let mut hash = SipHasher24::new_with_key(&self.salt);
+        hash.write_u8(match limit {
+            Limit::Subscriber => b'n',
+            Limit::Source => b's',
         });
-        hash.update(name.as_bytes());
-        let digest: [u8; 32] = hash.finalize().into();
-        digest.first_chunk::<16>().copied().unwrap_or_default()
+        hash.write(name.as_bytes());
+        hash.finish128().as_bytes()
     }
 }
 
