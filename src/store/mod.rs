@@ -18,6 +18,9 @@
 
 pub mod sqlite;
 
+#[cfg(test)]
+mod contract;
+
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;

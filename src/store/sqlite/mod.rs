@@ -447,3 +447,71 @@ impl Store for SqliteStore {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract::{Backend, LIMITS, holds};
+
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("countersign-store-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            SqliteStore::create(&path, [0; 4]).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    impl Backend for Directory {
+        fn open(&self) -> Box<dyn Store> {
+            Box::new(SqliteStore::open(&self.0, LIMITS).unwrap())
+        }
+    }
+
+    #[test]
+    fn the_contract_holds() {
+        holds(&Directory::new("contract"));
+    }
+
+    #[test]
+    fn a_lost_commit_fails_everybody_whom_it_held() {
+        let directory = Directory::new("lost");
+        let store = SqliteStore::open(&directory.0, LIMITS).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mark = store.mark();
+            store.set_key_id([9; 4]).await.unwrap();
+            // As a full disk would.
+            store.lose(StoreError::Full);
+            assert!(matches!(store.settle(mark).await, Err(StoreError::Full)));
+            assert_eq!(store.key_id().await.unwrap(), [0; 4]);
+            let later = store.mark();
+            store.set_key_id([8; 4]).await.unwrap();
+            store.settle(later).await.unwrap();
+            assert!(store.settle(mark).await.is_err(), "what was lost stays lost");
+        });
+    }
+
+    #[test]
+    fn every_commit_is_synced_in_full() {
+        let directory = Directory::new("synced");
+        let store = SqliteStore::open(&directory.0, LIMITS).unwrap();
+        let pragma = |name: &str| -> String {
+            store
+                .connection
+                .query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, rusqlite::types::Value>(0))
+                .map(|v| format!("{v:?}"))
+                .unwrap()
+        };
+        assert_eq!(pragma("synchronous"), "Integer(2)");
+        assert_eq!(pragma("journal_mode"), "Text(\"wal\")");
+    }
+}

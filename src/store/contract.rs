@@ -1,0 +1,298 @@
+//! The contract of [`Store`] as tests: a backend passes all of them, opened as often as its users open it.
+
+use std::sync::Barrier;
+use std::thread;
+
+use super::{Added, Consumed, Credit, Limits, Mark, Origin, Ruling, Store, UnlockKey};
+use crate::domain::authenticator::{Algorithm, Authenticator, AuthenticatorId, Totp};
+use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
+use crate::domain::claimant::Subscriber;
+use crate::domain::time::UnixTime;
+use crate::policy::throttle::Rule;
+
+/// Small limits, so that they are reached.
+pub const LIMITS: Limits = Limits {
+    subscriber: Rule { free: 3, first_wait: 60, longest_wait: 600, forget_after: 3600 },
+    source: Rule { free: 10, first_wait: 5, longest_wait: 300, forget_after: 30 },
+    traces: 100,
+};
+
+const NOW: UnixTime = UnixTime(1_800_000_000);
+
+/// How many callers race.
+const RACERS: usize = 16;
+
+/// Makes a new empty store, and opens it as often as it is asked to.
+pub trait Backend: Sync {
+    fn open(&self) -> Box<dyn Store>;
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+}
+
+/// Runs `operation`, and settles it as one caller would.
+fn settled<T>(store: &dyn Store, operation: super::Answer<'_, T>) -> T {
+    wait(async {
+        let mark = store.mark();
+        let answer = operation.await.unwrap();
+        store.settle(mark).await.unwrap();
+        answer
+    })
+}
+
+fn alice() -> Subscriber {
+    Subscriber::canonical("alice")
+}
+
+fn origin(name: &str, source: &str) -> Origin {
+    Origin { subscriber: Subscriber::canonical(name), source: Some(source.into()) }
+}
+
+fn authenticator(subscriber: &str, id: &str, label: &str) -> Authenticator {
+    Authenticator {
+        id: AuthenticatorId(id.into()),
+        subscriber: Subscriber::canonical(subscriber),
+        client: "totp".into(),
+        label: label.into(),
+        totp: Totp { algorithm: Algorithm::Sha256, digits: 8, period: 60 },
+        sealed: vec![1, 2, 3],
+        last_step: None,
+        created: NOW,
+        last_used: None,
+    }
+}
+
+fn challenge(id: &str) -> Challenge {
+    Challenge {
+        id: ChallengeId(id.into()),
+        subscriber: alice(),
+        purpose: Purpose::Enrol,
+        binding: "phone".into(),
+        sealed: vec![9],
+        state: State::New,
+        created: NOW,
+        expires: NOW.plus(900),
+        tries_left: 2,
+    }
+}
+
+/// How many of [`RACERS`] callers, each with the store opened anew, are told that they were first.
+fn firsts(backend: &dyn Backend, race: impl Fn(&dyn Store, usize) -> bool + Sync) -> usize {
+    let start = Barrier::new(RACERS);
+    thread::scope(|scope| {
+        let racers: Vec<_> = (0..RACERS)
+            .map(|racer| {
+                let (start, race) = (&start, &race);
+                scope.spawn(move || {
+                    let store = backend.open();
+                    start.wait();
+                    race(&*store, racer)
+                })
+            })
+            .collect();
+        racers.into_iter().map(|racer| racer.join().unwrap()).filter(|first| *first).count()
+    })
+}
+
+/// Everything that the contract says.
+pub fn holds(backend: &dyn Backend) {
+    what_is_added_is_found(backend);
+    a_step_is_consumed_once_and_never_goes_back(backend);
+    attempts_are_counted_before_they_are_heard(backend);
+    racing_attempts_are_heard_within_the_limit(backend);
+    what_nobody_enrolled_leaves_bounded_traces(backend);
+    challenges_go_forward_only(backend);
+    recovery_codes_are_redeemed_once(backend);
+    slots_are_taken_up_to_the_limit(backend);
+    what_was_not_settled_is_not_there(backend);
+}
+
+fn what_is_added_is_found(backend: &dyn Backend) {
+    let store = backend.open();
+    let (first, second) = (authenticator("alice", "a1", "phone"), authenticator("alice", "a2", "key"));
+    assert_eq!(settled(&*store, store.add(&[first.clone(), second.clone()])), Added::Yes);
+    assert_eq!(settled(&*store, store.add(&[authenticator("alice", "a3", "phone")])), Added::LabelTaken);
+    assert_eq!(
+        settled(&*store, store.add(&[authenticator("bob", "a1", "phone")])),
+        Added::Yes,
+        "ids are per subscriber"
+    );
+
+    let other = backend.open();
+    let found = settled(&*other, other.authenticators(&alice(), "totp"));
+    let shown: Vec<_> = found.iter().map(|a| (a.id.0.as_str(), a.label.as_str(), a.totp, a.last_step)).collect();
+    assert_eq!(shown, [("a1", "phone", first.totp, None), ("a2", "key", second.totp, None)]);
+    assert!(settled(&*other, other.authenticators(&alice(), "duo")).is_empty(), "each client has its own");
+
+    let page = settled(&*other, other.list(None, 2));
+    let rest = settled(&*other, other.list(page.last(), 10));
+    let names: Vec<_> = page.iter().chain(&rest).map(|a| (a.subscriber.as_str(), a.id.0.as_str())).collect();
+    assert_eq!(names, [("alice", "a1"), ("alice", "a2"), ("bob", "a1")]);
+
+    assert!(settled(&*store, store.reseal(&first, &[7])));
+    assert!(!settled(&*store, store.reseal(&first, &[8])), "it no longer is what it was");
+    assert!(settled(&*store, store.remove(&alice(), &second.id)));
+    assert!(!settled(&*store, store.remove(&alice(), &second.id)));
+
+    settled(&*store, store.set_key_id([1, 2, 3, 4]));
+    assert_eq!(settled(&*other, other.key_id()), [1, 2, 3, 4]);
+}
+
+fn a_step_is_consumed_once_and_never_goes_back(backend: &dyn Backend) {
+    let store = backend.open();
+    settled(&*store, store.add(&[authenticator("carol", "c", "phone")]));
+    let (carol, id) = (Subscriber::canonical("carol"), AuthenticatorId("c".into()));
+    let consume = |store: &dyn Store, step| settled(store, store.consume_step(&carol, &id, step, NOW));
+    for step in [0, 100, 101] {
+        assert_eq!(firsts(backend, |store, _| consume(store, step) == Consumed::First), 1, "step {step}");
+    }
+    assert_eq!(consume(&*store, 101), Consumed::Before { last: 101 });
+    assert_eq!(consume(&*store, 50), Consumed::Before { last: 101 });
+    let gone = AuthenticatorId("gone".into());
+    assert_eq!(settled(&*store, store.consume_step(&carol, &gone, 1, NOW)), Consumed::Gone);
+}
+
+fn attempts_are_counted_before_they_are_heard(backend: &dyn Backend) {
+    let store = backend.open();
+    let dave = origin("dave", "192.0.2.1");
+    let charge = |store: &dyn Store, now| settled(store, store.charge(&dave, now));
+    let heard = |ruling: Ruling| ruling == Ruling::Heard;
+    for _ in 0..=LIMITS.subscriber.free {
+        assert!(heard(charge(&*backend.open(), NOW)), "counted across processes");
+    }
+    assert!(!heard(charge(&*store, NOW)));
+    assert!(!heard(settled(&*store, store.standing(&dave, NOW))));
+    assert!(heard(charge(&*store, NOW.plus(60))), "the wait is over");
+    assert!(!heard(charge(&*store, NOW.plus(61))), "and twice as long");
+
+    settled(&*store, store.credit(&dave, Credit::Success));
+    assert!(heard(settled(&*store, store.standing(&dave, NOW.plus(62)))), "a success takes some back");
+    assert!(settled(&*store, store.unlock(UnlockKey::Subscriber(&dave.subscriber))));
+    assert!(!settled(&*store, store.unlock(UnlockKey::Subscriber(&dave.subscriber))));
+
+    // A refund leaves nothing behind, and neither does a success that failed nothing before.
+    let erin = origin("erin", "192.0.2.2");
+    for credit in [Credit::Refund, Credit::Success] {
+        for _ in 0..20 {
+            wait(async {
+                let mark = store.mark();
+                assert!(heard(store.charge(&erin, NOW).await.unwrap()));
+                store.credit(&erin, credit).await.unwrap();
+                store.settle(mark).await.unwrap();
+            });
+        }
+        assert!(!settled(&*store, store.unlock(UnlockKey::Subscriber(&erin.subscriber))), "{credit:?}");
+    }
+}
+
+fn racing_attempts_are_heard_within_the_limit(backend: &dyn Backend) {
+    let frank = origin("frank", "192.0.2.3");
+    let heard = firsts(backend, |store, _| settled(store, store.charge(&frank, NOW)) == Ruling::Heard);
+    assert_eq!(heard, usize::try_from(LIMITS.subscriber.free).unwrap() + 1);
+    // One address, many names.
+    let heard = firsts(backend, |store, racer| {
+        settled(store, store.charge(&origin(&format!("name{racer}"), "192.0.2.4"), NOW)) == Ruling::Heard
+    });
+    assert_eq!(heard, usize::try_from(LIMITS.source.free).unwrap() + 1);
+}
+
+fn what_nobody_enrolled_leaves_bounded_traces(backend: &dyn Backend) {
+    let store = backend.open();
+    settled(&*store, store.add(&[authenticator("grace", "g", "phone")]));
+    let grace = Origin { subscriber: Subscriber::canonical("grace"), source: None };
+    settled(&*store, store.charge(&grace, NOW));
+    let nobody = |n: u32| Origin { subscriber: Subscriber::canonical(&format!("nobody{n}")), source: None };
+    wait(async {
+        for n in 0..20_000 {
+            let mark = store.mark();
+            store.charge(&nobody(n), NOW).await.unwrap();
+            if n % 500 == 0 {
+                store.settle(mark).await.unwrap();
+            }
+        }
+        store.settle(Mark(u64::MAX)).await.unwrap();
+    });
+    let remembered =
+        (0..20_000).filter(|n| settled(&*store, store.unlock(UnlockKey::Subscriber(&nobody(*n).subscriber)))).count();
+    let most = usize::try_from(LIMITS.traces).unwrap() + 2000;
+    assert!(remembered <= most, "{remembered} of 20000, at most {most}");
+    assert!(
+        settled(&*store, store.unlock(UnlockKey::Subscriber(&grace.subscriber))),
+        "whoever is enrolled is not forgotten"
+    );
+}
+
+fn challenges_go_forward_only(backend: &dyn Backend) {
+    let store = backend.open();
+    let open = |id: &str| settled(&*store, store.open_challenge(&challenge(id)));
+    let state = |id: &str, now| settled(&*store, store.challenge(&ChallengeId(id.into()), now)).map(|c| c.state);
+    open("c1");
+    let found = settled(&*store, store.challenge(&ChallengeId("c1".into()), NOW)).unwrap();
+    assert_eq!(
+        (found.purpose, found.binding.as_str(), found.sealed, found.tries_left),
+        (Purpose::Enrol, "phone", vec![9], 2)
+    );
+    assert_eq!(state("c1", NOW.plus(900)), Some(State::Expired));
+    assert_eq!(state("unknown", NOW), None);
+
+    let tries = |id: &str, now| settled(&*store, store.try_challenge(&ChallengeId(id.into()), now));
+    assert_eq!(
+        [tries("c1", NOW.plus(900)), tries("c1", NOW), tries("c1", NOW), tries("c1", NOW)],
+        [None, Some(1), Some(0), None]
+    );
+
+    open("c2");
+    let id = ChallengeId("c2".into());
+    let step = |store: &dyn Store, from, to| settled(store, store.move_challenge(&id, from, to, NOW));
+    assert!(step(&*store, State::New, State::Confirmed));
+    assert!(!step(&*store, State::New, State::Confirmed));
+    assert_eq!(firsts(backend, |store, _| step(store, State::Confirmed, State::Used)), 1);
+    assert!(!step(&*store, State::Used, State::New), "a final state stays");
+
+    open("c3");
+    let enrolled = firsts(backend, |store, racer| {
+        let new = authenticator("heidi", &format!("h{racer}"), &format!("label {racer}"));
+        settled(store, store.enrol(&ChallengeId("c3".into()), &new, NOW)) == Added::Yes
+    });
+    assert_eq!(enrolled, 1);
+    assert_eq!(settled(&*store, store.authenticators(&Subscriber::canonical("heidi"), "totp")).len(), 1);
+}
+
+fn recovery_codes_are_redeemed_once(backend: &dyn Backend) {
+    let store = backend.open();
+    settled(&*store, store.set_recovery_codes(&alice(), &[vec![1; 32], vec![2; 32]], NOW));
+    let redeem = |store: &dyn Store, who: &str, hash: u8| {
+        settled(store, store.redeem_recovery_code(&Subscriber::canonical(who), &[hash; 32], NOW))
+    };
+    assert_eq!(firsts(backend, |store, _| redeem(store, "alice", 1)), 1);
+    assert!(!redeem(&*store, "bob", 2), "nobody else's");
+    assert!(!redeem(&*store, "alice", 3));
+    settled(&*store, store.set_recovery_codes(&alice(), &[vec![4; 32]], NOW));
+    assert!(!redeem(&*store, "alice", 2), "new codes end the old ones");
+    assert!(redeem(&*store, "alice", 4));
+}
+
+fn slots_are_taken_up_to_the_limit(backend: &dyn Backend) {
+    let store = backend.open();
+    let take = |store: &dyn Store, holder: &str, now: UnixTime| {
+        settled(store, store.take_slot("k", holder, 5, now, now.plus(100)))
+    };
+    assert_eq!(firsts(backend, |store, racer| take(store, &format!("s{racer}"), NOW)), 5);
+    let holder = (0..RACERS).map(|n| format!("s{n}")).find(|s| take(&*store, s, NOW)).unwrap();
+    assert!(settled(&*store, store.release_slots(&holder)));
+    assert!(!settled(&*store, store.release_slots(&holder)));
+    assert!(take(&*store, "one more", NOW));
+    assert!(!take(&*store, "and one", NOW));
+    assert!(take(&*store, "and one", NOW.plus(100)), "stale slots expire");
+}
+
+fn what_was_not_settled_is_not_there(backend: &dyn Backend) {
+    let store = backend.open();
+    wait(async {
+        assert_eq!(store.add(&[authenticator("ivan", "i", "phone")]).await.unwrap(), Added::Yes);
+    });
+    drop(store);
+    let store = backend.open();
+    assert!(settled(&*store, store.authenticators(&Subscriber::canonical("ivan"), "totp")).is_empty());
+}
