@@ -7,7 +7,7 @@ use crate::client::{self, MfaClient, Push};
 use crate::config::{Auth, Config};
 use crate::domain::attempt::Attempt;
 use crate::domain::claimant::{Claimant, MfaIdentity, Subscriber};
-use crate::domain::fault::{Fault, Reach};
+use crate::domain::fault::{Class, Fault, Reach};
 use crate::domain::outcome::{Denial, Factor, Outcome, Proof};
 use crate::domain::request::{Kind, Request};
 use crate::domain::time::Moment;
@@ -110,13 +110,23 @@ impl Engine {
         };
         let verdict = match ended {
             Ok(verdict) => verdict,
-            Err(End::Denied(denial)) => Verdict::Reject(Reject {
-                service: self.clients.first().map(|c| c.section().to_owned()),
-                ..denial.into()
-            }),
+            Err(End::Denied(denial)) => Verdict::Reject(self.denied(denial)),
             Err(End::Fault(fault)) => Verdict::Reject(fault.into()),
         };
         Decision { verdict, mark, cookie: state }
+    }
+
+    /// A denial, with the client that it is about.
+    fn denied(&self, denial: Denial) -> Reject {
+        let service = match denial.class() {
+            Class::AuthenticationFailure => self.clients.first().map(|client| client.section().to_owned()),
+            Class::PolicyDenied
+            | Class::CommunicationError
+            | Class::ServiceUnreachable
+            | Class::InvalidRequest
+            | Class::InternalError => None,
+        };
+        Reject { service, ..denial.into() }
     }
 
     /// Who → which client → throttle → collect → verify → accept.

@@ -117,6 +117,7 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
 /// What is known of a request while it is in flight.
 struct Flight {
     id: Option<RequestId>,
+    trace: String,
     abort: AbortHandle,
 }
 
@@ -132,6 +133,7 @@ struct Ended {
 struct Decided {
     number: u64,
     id: Option<RequestId>,
+    trace: String,
     facts: Facts,
     began: Instant,
     verdict: Verdict,
@@ -155,12 +157,12 @@ struct Server<'a> {
 
 impl<'a> Server<'a> {
     fn has_room(&self) -> bool {
-        self.flights.len() < self.serving.max_in_flight && self.out.len() < UNREAD
+        self.flights.len() < self.serving.max_in_flight && self.decided.len() < GATHERED && self.out.len() < UNREAD
     }
 
     /// Whether verdicts that are ready wait for others.
     fn gathers(&self) -> bool {
-        self.open && self.has_room() && !self.decided.is_empty() && self.decided.len() < GATHERED
+        self.open && self.has_room() && !self.decided.is_empty()
     }
 
     async fn read(&mut self, input: &Stream) -> io::Result<()> {
@@ -194,10 +196,11 @@ impl<'a> Server<'a> {
                 }
                 Inbound::Flawed { id, fault } => {
                     let facts = Facts { kind: "invalid", cookie: "none", ..Facts::default() };
-                    let number = self.number();
+                    let (number, trace) = (self.number(), self.traces.next());
                     self.decided.push(Decided {
                         number,
                         id,
+                        trace,
                         facts,
                         began: Instant::now(),
                         verdict: Verdict::Reject(fault.into()),
@@ -218,7 +221,8 @@ impl<'a> Server<'a> {
         let allowance = request.deadline.map_or(self.serving.deadline, |d| d.min(self.serving.deadline));
         let moment = self.serving.clock.moment(allowance);
         let number = self.number();
-        self.watchdog.expect(number, id.as_ref(), moment.deadline);
+        let trace = self.traces.next();
+        self.watchdog.expect(number, id.as_ref(), &trace, moment.deadline);
         let (abort, registration) = AbortHandle::new_pair();
         let engine = self.serving.engine;
         let facts = facts(&request);
@@ -226,7 +230,7 @@ impl<'a> Server<'a> {
             let decision = Abortable::new(decide(engine, &request, moment), registration).await.ok();
             Ended { number, facts, began, decision }
         };
-        self.flights.insert(number, Flight { id, abort });
+        self.flights.insert(number, Flight { id, trace, abort });
         self.tasks.push(Box::pin(task));
     }
 
@@ -242,8 +246,9 @@ impl<'a> Server<'a> {
     /// Unknown fields do no harm, but may be a gateway's spelling mistake: each is told once.
     fn name(&mut self, unknown: Vec<String>) {
         for field in unknown {
+            let field = Foreign(&field).to_string();
             if self.named.len() < NAMED && !self.named.contains(&field) {
-                tracing::warn!(field = Foreign(&field).to_string(), "unknown field in a request; it is ignored");
+                tracing::warn!(field, "unknown field in a request; it is ignored");
                 self.named.insert(field);
             }
         }
@@ -266,7 +271,7 @@ impl<'a> Server<'a> {
 
     fn end(&mut self, ended: Ended) {
         let Ended { number, mut facts, began, decision } = ended;
-        let id = self.flights.remove(&number).and_then(|flight| flight.id);
+        let Some(Flight { id, trace, abort: _ }) = self.flights.remove(&number) else { return };
         let (verdict, mark) = match decision {
             Some(Decision { verdict, mark, cookie }) => {
                 facts.cookie = match cookie {
@@ -279,26 +284,26 @@ impl<'a> Server<'a> {
             }
             None => (Verdict::Reject(Denial::Cancelled.into()), None),
         };
-        self.decided.push(Decided { number, id, facts, began, verdict, mark });
+        self.decided.push(Decided { number, id, trace, facts, began, verdict, mark });
     }
 
     /// Makes durable what the verdicts rest on, audits them, and puts them into the output.
     async fn settle(&mut self) {
         for decided in std::mem::take(&mut self.decided) {
-            let Decided { number, id, facts, began, mut verdict, mark } = decided;
+            let Decided { number, id, trace, facts, began, mut verdict, mark } = decided;
             if let Some(mark) = mark
                 && let Err(error) = self.serving.engine.store().settle(mark).await
             {
                 verdict = Verdict::Reject(store_fault(&error).into());
             }
-            if !self.watchdog.claim(number) {
+            let ours = self.watchdog.claim(number);
+            if !ours {
                 verdict = Verdict::Reject(late().into());
-                audit(&self.traces.next(), &facts, &verdict, began.elapsed());
-                continue;
             }
-            let trace = self.traces.next();
             audit(&trace, &facts, &verdict, began.elapsed());
-            self.serving.protocol.write(id.as_ref(), &verdict, &trace, &mut self.out);
+            if ours {
+                self.serving.protocol.write(id.as_ref(), &verdict, &trace, &mut self.out);
+            }
         }
     }
 

@@ -45,29 +45,27 @@ impl TotpClient {
             self.pretend(attempt, otp)?;
             return Ok(Outcome::Denied(Denial::NotEnrolled));
         }
-        let mut worst = None;
+        let (mut right, mut worst) = (None, None);
         for authenticator in &authenticators {
-            let denial = match self.examine(authenticator, attempt, otp)? {
-                Finding::Step(step) => {
-                    let consumed = self
-                        .store
-                        .consume_step(attempt.subscriber, &authenticator.id, step, attempt.moment.now)
-                        .await?;
-                    match consumed {
-                        Consumed::First => {
-                            return Ok(Outcome::Verified(Proof { factor: Factor::Totp, reason: "verified".into() }));
-                        }
-                        Consumed::Before { last } => Denial::UsedCode { step, last },
-                        Consumed::Gone => Denial::NotEnrolled,
-                    }
+            match self.examine(authenticator, attempt, otp)? {
+                Finding::Step(step) => right = right.or(Some((authenticator, step))),
+                // Used with one is used: two authenticators may hold one secret.
+                Finding::Denied(used @ Denial::UsedCode { step: _, last: _ }) => return Ok(Outcome::Denied(used)),
+                Finding::Denied(denial) if worst.as_ref().is_none_or(|known| telling(&denial) > telling(known)) => {
+                    worst = Some(denial);
                 }
-                Finding::Denied(denial) => denial,
-            };
-            if worst.as_ref().is_none_or(|known| telling(&denial) > telling(known)) {
-                worst = Some(denial);
+                Finding::Denied(_) => {}
             }
         }
-        Ok(Outcome::Denied(worst.unwrap_or(Denial::NotEnrolled)))
+        let Some((authenticator, step)) = right else {
+            return Ok(Outcome::Denied(worst.unwrap_or(Denial::NotEnrolled)));
+        };
+        let now = attempt.moment.now;
+        Ok(match self.store.consume_step(attempt.subscriber, &authenticator.id, step, now).await? {
+            Consumed::First => Outcome::Verified(Proof { factor: Factor::Totp, reason: "verified".into() }),
+            Consumed::Before { last } => Outcome::Denied(Denial::UsedCode { step, last }),
+            Consumed::Gone => Outcome::Denied(Denial::NotEnrolled),
+        })
     }
 
     /// What the code is to one authenticator.
@@ -129,11 +127,11 @@ enum Finding {
 /// Of several denials, the one that tells the operator most.
 const fn telling(denial: &Denial) -> u8 {
     match denial {
-        Denial::UsedCode { step: _, last: _ } => 4,
         Denial::OutsideWindow { steps: _, seconds: _ } => 3,
         Denial::WrongCode => 2,
         Denial::MalformedCode { expected: _ } => 1,
-        Denial::NoClaimant
+        Denial::UsedCode { step: _, last: _ }
+        | Denial::NoClaimant
         | Denial::NotEnrolled
         | Denial::CodeRequired
         | Denial::Throttled { wait: _, by: _ }

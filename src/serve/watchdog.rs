@@ -37,7 +37,7 @@ struct Shared {
 struct State {
     /// Who must be answered, the most urgent first.
     due: BTreeSet<(Instant, u64)>,
-    ids: HashMap<u64, (Instant, Option<RequestId>)>,
+    waiting: HashMap<u64, Waiting>,
     /// Who was answered by the watchdog.
     answered: HashSet<u64>,
     /// Until when the watchdog sleeps; `None` until it is told.
@@ -46,6 +46,13 @@ struct State {
     mid_line: bool,
     /// Whether nothing more will be asked.
     closing: bool,
+}
+
+/// Who waits for an answer.
+struct Waiting {
+    due: Instant,
+    id: Option<RequestId>,
+    trace: String,
 }
 
 impl Watchdog {
@@ -61,11 +68,11 @@ impl Watchdog {
     }
 
     /// Request `number` must be answered at `deadline`.
-    pub fn expect(&self, number: u64, id: Option<&RequestId>, deadline: Instant) {
+    pub fn expect(&self, number: u64, id: Option<&RequestId>, trace: &str, deadline: Instant) {
         let due = deadline + GRACE;
         let mut state = self.0.lock();
         state.due.insert((due, number));
-        state.ids.insert(number, (due, id.cloned()));
+        state.waiting.insert(number, Waiting { due, id: id.cloned(), trace: trace.to_owned() });
         if state.sleeps_until.is_none_or(|until| due < until) {
             state.sleeps_until = Some(due);
             self.0.changed.notify_one();
@@ -75,8 +82,8 @@ impl Watchdog {
     /// Whether request `number` is the caller's to answer; it no longer is watched.
     pub fn claim(&self, number: u64) -> bool {
         let mut state = self.0.lock();
-        if let Some((due, _)) = state.ids.remove(&number) {
-            state.due.remove(&(due, number));
+        if let Some(waiting) = state.waiting.remove(&number) {
+            state.due.remove(&(waiting.due, number));
         }
         !state.answered.remove(&number)
     }
@@ -126,10 +133,10 @@ impl Shared {
 
     fn answer(state: &mut State, due: (Instant, u64), mut output: &File, protocol: &dyn Protocol) {
         state.due.remove(&due);
-        let id = state.ids.remove(&due.1).and_then(|(_, id)| id);
+        let Some(Waiting { due: _, id, trace }) = state.waiting.remove(&due.1) else { return };
         state.answered.insert(due.1);
         let mut line = Vec::new();
-        protocol.write(id.as_ref(), &Verdict::Reject(late().into()), "watchdog", &mut line);
+        protocol.write(id.as_ref(), &Verdict::Reject(late().into()), &trace, &mut line);
         // Where nobody reads any more, nobody waits for it.
         let _ = output.write_all(&line);
         if state.closing && state.due.is_empty() {

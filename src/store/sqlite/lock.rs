@@ -8,13 +8,20 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::oneshot;
+
+/// How many threads of this process may stand in the queue: requests that gave up leave theirs there until the lock is
+/// theirs, and while somebody holds it for ever, no more are sent.
+const WAITERS: usize = 8;
 
 /// The lock of one store.
 #[derive(Debug)]
 pub struct Lock {
     directory: PathBuf,
+    waiters: Arc<AtomicUsize>,
     file: Rc<File>,
 }
 
@@ -39,7 +46,7 @@ impl Drop for Held {
 impl Lock {
     /// The lock of the store in `directory`.
     pub fn new(directory: &Path) -> io::Result<Self> {
-        Ok(Self { directory: directory.to_owned(), file: Rc::new(File::open(directory)?) })
+        Ok(Self { directory: directory.to_owned(), waiters: Arc::default(), file: Rc::new(File::open(directory)?) })
     }
 
     /// Takes the lock if nobody has it.
@@ -57,10 +64,15 @@ impl Lock {
         if let Some(held) = self.try_take()? {
             return Ok(held);
         }
-        let directory = self.directory.clone();
+        if self.waiters.fetch_add(1, Ordering::Relaxed) >= WAITERS {
+            self.waiters.fetch_sub(1, Ordering::Relaxed);
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        let (directory, waiters) = (self.directory.clone(), Arc::clone(&self.waiters));
         let (sender, receiver) = oneshot::channel();
         std::thread::Builder::new().name("store lock".into()).spawn(move || {
             let locked = File::open(&directory).and_then(|file| file.lock().map(|()| file));
+            waiters.fetch_sub(1, Ordering::Relaxed);
             let _ = sender.send(locked);
         })?;
         match receiver.await {

@@ -11,6 +11,7 @@ mod schema;
 mod tallies;
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -136,7 +137,10 @@ impl SqliteStore {
         if self.open.borrow().is_some() {
             return Ok(());
         }
-        let held = self.lock.take().await.map_err(|error| StoreError::Failed(error.to_string()))?;
+        let held = self.lock.take().await.map_err(|error| match error {
+            busy if busy.kind() == io::ErrorKind::ResourceBusy => StoreError::Busy,
+            other => StoreError::Failed(other.to_string()),
+        })?;
         self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut s| s.execute([])).map_err(|e| failed(&e))?;
         *self.open.borrow_mut() = Some(held);
         Ok(())
