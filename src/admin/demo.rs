@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::desk::{self, Desk};
 use super::enroll::NewAuthenticator;
@@ -33,7 +34,7 @@ pub fn run(out: &mut impl Write) -> Result<(), AdminError> {
     writeln!(out, "\n# a gateway starts countersign, and asks it with a line of JSON")?;
     writeln!(out, "$ countersign serve --config {}", ini.display())?;
     let mut gateway = Gateway::start(&ini)?;
-    let first = gateway.ask(json!({}), out)?;
+    let first = gateway.ask(None, None, out)?;
     let cookie = first.get("cookie").cloned().unwrap_or_default();
     let now = phone.step(Clock::System.now());
     let right = phone.code(now);
@@ -45,7 +46,7 @@ pub fn run(out: &mut impl Write) -> Result<(), AdminError> {
     ] {
         writeln!(out, "\n# {what}")?;
         let expected = if what == "the right code" { "accept" } else { "reject" };
-        verdicts.push((what, expected, gateway.ask(json!({"key_value_pairs": {"otp": code}, "cookie": cookie}), out)?));
+        verdicts.push((what, expected, gateway.ask(Some(&code), Some(&cookie), out)?));
     }
     gateway.end()?;
     for (what, expected, verdict) in verdicts {
@@ -81,6 +82,27 @@ fn wrong_code(phone: &Verifier, now: u64) -> String {
     free.unwrap_or_default()
 }
 
+/// What the gateway sends, in the order in which people read it.
+#[derive(Serialize)]
+struct Request<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: u64,
+    session_id: &'static str,
+    protocol: &'static str,
+    client_ip: &'static str,
+    gateway_user: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_value_pairs: Option<Pairs<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookie: Option<&'a Value>,
+}
+
+#[derive(Serialize)]
+struct Pairs<'a> {
+    otp: &'a str,
+}
+
 /// The other end of the pipe.
 struct Gateway {
     child: Child,
@@ -103,16 +125,21 @@ impl Gateway {
         Ok(Self { child, input, output: BufReader::new(output), count: 0 })
     }
 
-    /// Sends one request of alice's session with `more` in it, and shows it and its verdict.
-    fn ask(&mut self, more: Value, out: &mut impl Write) -> Result<Value, AdminError> {
+    /// Sends one request of alice's session, with what she typed and what the gateway was given to keep, and shows it
+    /// and its verdict.
+    fn ask(&mut self, otp: Option<&str>, cookie: Option<&Value>, out: &mut impl Write) -> Result<Value, AdminError> {
         self.count += 1;
-        let mut request = json!({
-            "type": "authenticate", "id": self.count, "session_id": "s1", "protocol": "ssh",
-            "client_ip": "192.0.2.7", "gateway_user": "alice",
-        });
-        if let (Value::Object(request), Value::Object(more)) = (&mut request, more) {
-            request.extend(more);
-        }
+        let request = Request {
+            kind: "authenticate",
+            id: self.count,
+            session_id: "s1",
+            protocol: "ssh",
+            client_ip: "192.0.2.7",
+            gateway_user: "alice",
+            key_value_pairs: otp.map(|otp| Pairs { otp }),
+            cookie,
+        };
+        let request = serde_json::to_string(&request).map_err(|error| AdminError::Failed(error.to_string()))?;
         writeln!(out, "> {request}")?;
         let failed = || AdminError::Failed("the child ended early".into());
         writeln!(self.input.as_mut().ok_or_else(failed)?, "{request}")?;
