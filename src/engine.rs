@@ -36,6 +36,8 @@ pub struct Decision {
     /// What [`Store::settle`] has to cover before the verdict leaves.
     pub mark: Mark,
     pub cookie: CookieState,
+    /// The name that was verified, whatever came of it.
+    pub identity: Option<MfaIdentity>,
 }
 
 /// Everything that a decision needs.
@@ -102,6 +104,7 @@ impl Engine {
         let mark = self.store.mark();
         let claimant = identify::claimant(&request.session, &request.answers);
         let (cookie, state) = self.read_cookie(request, claimant.as_ref(), moment);
+        let identity = claimant.as_ref().map(|claimant| MfaIdentity(claimant.0.clone()));
         let ended = match (request.kind, claimant) {
             (Kind::SessionEnded, claimant) => Ok(accept(claimant, None, "the session ended", None)),
             (Kind::Authenticate | Kind::Authorize, None) => Err(Denial::NoClaimant.into()),
@@ -113,7 +116,7 @@ impl Engine {
             Err(End::Denied(denial)) => Verdict::Reject(self.denied(denial)),
             Err(End::Fault(fault)) => Verdict::Reject(fault.into()),
         };
-        Decision { verdict, mark, cookie: state }
+        Decision { verdict, mark, cookie: state, identity }
     }
 
     /// A denial, with the client that it is about.

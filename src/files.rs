@@ -40,7 +40,7 @@ pub enum FileError {
     NotFile(PathBuf),
     #[error("{0}: is not a directory")]
     NotDirectory(PathBuf),
-    #[error("{path}: mode {mode:04o} lets others {what}; run: chmod {remedy} {path}")]
+    #[error("{path}: mode {mode:04o} lets others {what}; run: chmod {remedy} {}", quoted(path))]
     Loose { path: PathBuf, mode: u32, what: &'static str, remedy: &'static str },
     #[error("{0}: is larger than 1 MiB")]
     Large(PathBuf),
@@ -87,12 +87,62 @@ pub fn check(path: &Path, exposure: Exposure) -> Result<Metadata, FileError> {
 /// See [`FileError`]; [`io::ErrorKind::AlreadyExists`] where something is there already.
 pub fn create_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let new = beside(path);
+        remove_if_there(&new)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(content)?;
         file.sync_all()?;
-        sync_directory(path)
+        publish(&new, path)
     };
     write().map_err(|error| FileError::Io { path: path.to_owned(), error })
+}
+
+/// Gives the finished file `new` the name `path`, which nobody may have, and makes that durable.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] where something has the name.
+pub fn publish(new: &Path, path: &Path) -> io::Result<()> {
+    // Unlike a rename, a link replaces nothing.
+    let linked = std::fs::hard_link(new, path);
+    std::fs::remove_file(new)?;
+    linked?;
+    sync_directory(path)
+}
+
+/// The name under which `path` is made before it is published.
+pub fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
+}
+
+/// Removes what an interrupted run may have left at `path`.
+///
+/// # Errors
+/// Where something is there and cannot be removed.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Removes the file at `path` if nothing is in it: somebody began to make it.
+///
+/// # Errors
+/// Where it cannot be removed.
+pub fn remove_if_empty(path: &Path) -> io::Result<()> {
+    let is_empty = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0);
+    if is_empty { remove_if_there(path) } else { Ok(()) }
+}
+
+/// `path` as a shell reads it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.chars().all(|c| c.is_alphanumeric() || "/._-+@%,:".contains(c)) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// Replaces the file at `path` by `content` in one step, with the mode and owner that it had.
@@ -102,14 +152,9 @@ pub fn create_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
 pub fn replace_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let io = |error| FileError::Io { path: path.to_owned(), error };
     let before = check(path, Exposure::Private)?;
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
+    let new = beside(path);
     let write = || {
-        match std::fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
+        remove_if_there(&new)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(before.mode() & 0o7777))?;
         let ours = file.metadata()?;

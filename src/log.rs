@@ -4,11 +4,14 @@ use std::ffi::CString;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use tracing::Event;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -20,27 +23,44 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::value::{Destination, Format, Level};
+use crate::config::{Config, Logging, Mistake};
 use crate::domain::foreign::Foreign;
 use crate::domain::verdict::Verdict;
 
-/// How much is kept in memory at most before it is written.
-const BUFFER: usize = 64 * 1024;
+/// How much is kept in memory at most.
+const BUFFER: usize = 256 * 1024;
+
+/// A pipe that can be written to at all takes this much at once (pipe(7), PIPE_BUF).
+const AT_ONCE: usize = 4096;
 
 /// The log of this process.
 #[derive(Clone)]
 pub struct Log(Option<Buffered>);
 
 impl Log {
-    /// Starts logging. `file` makes a path absolute.
+    /// Starts logging as `config` says.
     ///
     /// # Errors
-    /// Where the file cannot be opened.
-    pub fn start(
-        destination: &Destination,
-        format: Format,
-        level: Level,
-        file: impl Fn(&Path) -> std::path::PathBuf,
-    ) -> io::Result<Self> {
+    /// Where the destination cannot be opened, at the option that names it.
+    pub fn start(config: &Config) -> Result<Self, Mistake> {
+        Self::begin(config).map_err(|error| config.mistake("logging", "destination", error))
+    }
+
+    /// Whether the destination that `config` names can be opened.
+    ///
+    /// # Errors
+    /// As for [`Log::start`].
+    pub fn try_open(config: &Config) -> Result<(), Mistake> {
+        match &config.logging.destination {
+            Destination::Stderr | Destination::Syslog => Ok(()),
+            Destination::File(path) => {
+                open(&config.resolve(path)).map(|_| ()).map_err(|error| config.mistake("logging", "destination", error))
+            }
+        }
+    }
+
+    fn begin(config: &Config) -> Result<Self, String> {
+        let Logging { destination, format, level } = &config.logging;
         let level = match level {
             Level::Error => LevelFilter::ERROR,
             Level::Warning => LevelFilter::WARN,
@@ -49,9 +69,7 @@ impl Log {
         };
         let sink = match destination {
             Destination::Stderr => Sink::Stderr,
-            Destination::File(path) => {
-                Sink::File(OpenOptions::new().append(true).create(true).mode(0o600).open(file(path))?)
-            }
+            Destination::File(path) => Sink::File(open(&config.resolve(path))?),
             Destination::Syslog => {
                 let syslog = syslog_tracing::Syslog::new(
                     CString::from(c"countersign"),
@@ -61,7 +79,7 @@ impl Log {
                 let lines =
                     tracing_subscriber::fmt().with_max_level(level).with_ansi(false).without_time().with_level(false);
                 match (format, syslog) {
-                    (_, None) => return Err(io::Error::other("syslog is in use already")),
+                    (_, None) => return Err("syslog is in use already".into()),
                     (Format::Text, Some(syslog)) => {
                         install(lines.event_format(Line::Bare).with_writer(syslog).finish())
                     }
@@ -72,7 +90,7 @@ impl Log {
                 return Ok(Self(None));
             }
         };
-        let buffered = Buffered(Arc::new(Mutex::new(Inner { sink, buffer: Vec::new() })));
+        let buffered = Buffered(Arc::new(Mutex::new(Inner { sink, buffer: Vec::new(), lost: 0 })));
         let lines = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(buffered.clone());
         match format {
             Format::Text => install(lines.event_format(Line::Timed).finish()),
@@ -81,10 +99,18 @@ impl Log {
         Ok(Self(Some(buffered)))
     }
 
-    /// Writes what is in memory: before an answer leaves, and at the end.
+    /// Writes what is in memory: before an answer leaves, and at the end. Where nobody takes it, nobody waits for that:
+    /// the answers go on, and what did not fit is counted.
     pub fn flush(&self) {
-        if let Some(buffered) = &self.0 {
-            buffered.0.lock().unwrap_or_else(PoisonError::into_inner).write_out();
+        let Some(buffered) = &self.0 else { return };
+        let lost = {
+            let mut inner = buffered.lock();
+            inner.write_out();
+            if inner.buffer.is_empty() { std::mem::take(&mut inner.lost) } else { 0 }
+        };
+        if lost > 0 {
+            tracing::warn!(lost, "log lines are missing before this one: nobody took them");
+            buffered.lock().write_out();
         }
     }
 }
@@ -186,37 +212,74 @@ enum Sink {
 struct Inner {
     sink: Sink,
     buffer: Vec<u8>,
+    /// How many lines did not fit since the last that did.
+    lost: u64,
+}
+
+/// Opens a log file to add to it. A pipe that nobody reads is an error, not a wait.
+fn open(path: &Path) -> Result<File, String> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let opened = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path);
+    opened.map_err(|error| format!("{}: {error}", path.display()))
 }
 
 impl Inner {
+    /// Writes as much as is taken without waiting.
     fn write_out(&mut self) {
-        if self.buffer.is_empty() {
-            return;
+        let mut written = 0;
+        while let Some(rest) = self.buffer.get(written..).filter(|rest| !rest.is_empty()) {
+            let (taken, all) = match &mut self.sink {
+                Sink::Stderr if !takes_more(io::stderr().as_fd()) => (Ok(0), false),
+                Sink::Stderr => (io::stderr().write(rest.get(..AT_ONCE).unwrap_or(rest)), true),
+                Sink::File(file) => (file.write(rest), true),
+            };
+            match taken {
+                Ok(taken) if all && taken > 0 => written += taken,
+                // A pipe that is full now may be read later.
+                Ok(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Nowhere is left to say that the log cannot be written; the verdict is still given.
+                Err(_) => written = self.buffer.len(),
+            }
         }
-        // Nowhere is left to say that the log cannot be written; the verdict is still given.
-        let _ = match &mut self.sink {
-            Sink::Stderr => io::stderr().write_all(&self.buffer),
-            Sink::File(file) => file.write_all(&self.buffer),
-        };
-        self.buffer.clear();
+        self.buffer.drain(..written);
     }
+}
+
+/// Whether a little can be written to `fd` without waiting.
+fn takes_more(fd: BorrowedFd<'_>) -> bool {
+    let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // An error, such as a closed end, is met by the write.
+    poll(&mut asked, Some(&now)).map_or(true, |ready| ready > 0)
 }
 
 #[derive(Clone)]
 struct Buffered(Arc<Mutex<Inner>>);
 
+impl Buffered {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Write for Buffered {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.lock();
         if inner.buffer.len() + line.len() > BUFFER {
             inner.write_out();
         }
-        inner.buffer.extend_from_slice(line);
+        if inner.buffer.len() + line.len() > BUFFER {
+            inner.lost += 1;
+        } else {
+            inner.buffer.extend_from_slice(line);
+        }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_out();
+        self.lock().write_out();
         Ok(())
     }
 }
@@ -237,21 +300,22 @@ pub struct Facts {
     pub source: Option<String>,
     pub protocol: Option<String>,
     pub claimant: Option<String>,
+    pub identity: Option<String>,
     pub cookie: &'static str,
 }
 
 /// Writes the audit line of one verdict.
 pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) {
-    let Facts { kind, session, source, protocol, claimant, cookie } = facts;
-    let (word, identity, factor, class, code, reason) = match verdict {
+    let Facts { kind, session, source, protocol, claimant, identity, cookie } = facts;
+    let (word, factor, class, code, reason) = match verdict {
         Verdict::Accept(accept) => {
-            let identity = accept.identity.as_ref().map(|i| i.0.as_str());
-            ("accept", identity, accept.factor.map(|f| f.word()), None, None, Some(accept.reason.as_str()))
+            ("accept", accept.factor.map(|f| f.word()), None, None, Some(accept.reason.as_str()))
         }
         Verdict::Reject(reject) => {
-            ("reject", None, None, Some(reject.class.word()), Some(reject.code), Some(reject.reason.as_str()))
+            let factor = reject.service.as_deref();
+            ("reject", factor, Some(reject.class.word()), Some(reject.code), Some(reject.reason.as_str()))
         }
-        Verdict::NeedInfo(_) => ("need_info", None, None, None, None, None),
+        Verdict::NeedInfo(_) => ("need_info", None, None, None, None),
     };
     tracing::info!(
         target: "countersign::audit",
@@ -262,7 +326,7 @@ pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) 
         source = shown(source.as_deref()),
         protocol = shown(protocol.as_deref()),
         claimant = shown(claimant.as_deref()),
-        mfa_identity = shown(identity),
+        mfa_identity = shown(identity.as_deref()),
         factor,
         class,
         code,

@@ -81,7 +81,7 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
     let mut interrupt = signal(SignalKind::interrupt())?;
     loop {
         server.take_lines();
-        if !server.open {
+        if !server.open && server.frames.is_empty() {
             server.watchdog.close();
         }
         server.finish_ready().await;
@@ -91,6 +91,10 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
                 return Ok(());
             }
             continue;
+        }
+        // What needs no disk does not wait for one.
+        if server.write(&output).is_err() {
+            return Ok(());
         }
         server.settle().await;
         if server.write(&output).is_err() {
@@ -196,19 +200,17 @@ impl<'a> Server<'a> {
                 }
                 Inbound::Flawed { id, fault } => {
                     let facts = Facts { kind: "invalid", cookie: "none", ..Facts::default() };
-                    let (number, trace) = (self.number(), self.traces.next());
-                    self.decided.push(Decided {
-                        number,
-                        id,
-                        trace,
-                        facts,
-                        began: Instant::now(),
-                        verdict: Verdict::Reject(fault.into()),
-                        mark: None,
-                    });
+                    self.answer(id.as_ref(), &facts, &Verdict::Reject(fault.into()));
                 }
             }
         }
+    }
+
+    /// Answers what rests on nothing that is stored.
+    fn answer(&mut self, id: Option<&RequestId>, facts: &Facts, verdict: &Verdict) {
+        let trace = self.traces.next();
+        audit(&trace, facts, verdict, Duration::ZERO);
+        self.serving.protocol.write(id, verdict, &trace, &mut self.out);
     }
 
     fn number(&mut self) -> u64 {
@@ -273,7 +275,8 @@ impl<'a> Server<'a> {
         let Ended { number, mut facts, began, decision } = ended;
         let Some(Flight { id, trace, abort: _ }) = self.flights.remove(&number) else { return };
         let (verdict, mark) = match decision {
-            Some(Decision { verdict, mark, cookie }) => {
+            Some(Decision { verdict, mark, cookie, identity }) => {
+                facts.identity = identity.map(|identity| identity.0);
                 facts.cookie = match cookie {
                     CookieState::None => "none",
                     CookieState::Good => "good",
@@ -349,8 +352,12 @@ impl<'a> Server<'a> {
 /// The decision, whatever happens: at the deadline, and where the program fails, a fault.
 async fn decide(engine: &Engine, request: &Request, moment: Moment) -> Decision {
     let mark = engine.store().mark();
-    let fault =
-        |fault: Fault| Decision { verdict: Verdict::Reject(Reject::from(fault)), mark, cookie: CookieState::None };
+    let fault = |fault: Fault| Decision {
+        verdict: Verdict::Reject(Reject::from(fault)),
+        mark,
+        cookie: CookieState::None,
+        identity: None,
+    };
     let decided = AssertUnwindSafe(engine.decide(request, moment)).catch_unwind();
     match tokio::time::timeout_at(moment.deadline.into(), decided).await {
         Ok(Ok(decision)) => decision,
@@ -370,6 +377,7 @@ fn facts(request: &Request) -> Facts {
         source: request.session.client_ip.clone(),
         protocol: request.session.protocol.clone(),
         claimant: identify::claimant(&request.session, &request.answers).map(|claimant| claimant.0),
+        identity: None,
         cookie: "none",
     }
 }

@@ -54,11 +54,12 @@ pub fn store(config: &Config) -> Result<SqliteStore, Mistake> {
 /// # Errors
 /// Where it was not, at the option that names the keys.
 pub fn check_key(config: &Config, sealer: &Sealer, store: &SqliteStore) -> Result<(), Mistake> {
-    let (under, known) = (KeyId(store.opened_under()), sealer.ids());
-    if known.contains(&under) {
+    let under = KeyId(store.opened_under());
+    // A rotation may have ended between the reading of the keys and the opening of the store.
+    if sealer.ids().contains(&under) || (sealer.refresh().is_ok() && sealer.ids().contains(&under)) {
         return Ok(());
     }
-    let known: Vec<_> = known.iter().map(ToString::to_string).collect();
+    let known: Vec<_> = sealer.ids().iter().map(ToString::to_string).collect();
     let text = format!(
         "the store was sealed with key {under}, found {}; name the key that it was made with, or restore it from a backup",
         known.join(", ")

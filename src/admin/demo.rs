@@ -142,9 +142,9 @@ impl Gateway {
         let request = serde_json::to_string(&request).map_err(|error| AdminError::Failed(error.to_string()))?;
         writeln!(out, "> {request}")?;
         let failed = || AdminError::Failed("the child ended early".into());
-        writeln!(self.input.as_mut().ok_or_else(failed)?, "{request}")?;
+        writeln!(self.input.as_mut().ok_or_else(failed)?, "{request}").map_err(|_| failed())?;
         let mut line = String::new();
-        self.output.read_line(&mut line)?;
+        self.output.read_line(&mut line).map_err(|_| failed())?;
         write!(out, "< {line}")?;
         serde_json::from_str(&line).map_err(|_| failed())
     }

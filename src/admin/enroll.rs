@@ -96,11 +96,8 @@ pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Re
                 return pending.confirm(&desk, args.json, out);
             }
             if !args.json {
-                writeln!(
-                    out,
-                    "Nothing counts yet. To prove it: countersign enroll confirm {}",
-                    pending.challenge.id.0
-                )?;
+                let (id, config) = (&pending.challenge.id.0, desk.setup.config.path().display());
+                writeln!(out, "Nothing counts yet. To prove it: countersign enroll confirm {id} --config {config}")?;
             }
             Ok(())
         }

@@ -36,6 +36,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), AdminError> {
     let text = example::text();
     let config = Config::parse(&ini, &text)?;
     let key = keys::generate().map_err(|error| AdminError::Failed(format!("no randomness: {error}")))?;
+    files::remove_if_empty(&dir.join("master.key"))?;
     // The key file is where the key belongs.
     unless_there(files::create_private(&dir.join("master.key"), key.expose().as_bytes()))?;
     let sealer = setup::sealer(&config)?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::AdminError;
@@ -14,7 +15,7 @@ use crate::domain::authenticator::Authenticator;
 use crate::domain::foreign::Foreign;
 use crate::files::{self, Exposure};
 use crate::secret::keys::{self, KeyId, Purpose};
-use crate::secret::seal::{authenticator_place, key_of};
+use crate::secret::seal::{SealError, authenticator_place, key_of};
 
 /// What can be done with keys.
 #[derive(Debug, clap::Subcommand)]
@@ -74,8 +75,7 @@ fn rotate(desk: &Desk, out: &mut impl Write) -> Result<(), AdminError> {
         }
     };
     let data = |error: files::FileError| AdminError::Data(error.to_string());
-    let lock = File::open(&path)?;
-    lock.try_lock().map_err(|_| AdminError::Data("another rotation is running".into()))?;
+    let _lock = lock(&path)?;
     // Whoever waited for nothing, but opened the file before it was replaced, sees the keys of now.
     sealer.refresh().map_err(|error| AdminError::Data(error.to_string()))?;
     let under = KeyId(desk.settled(desk.store().key_id())?);
@@ -89,10 +89,18 @@ fn rotate(desk: &Desk, out: &mut impl Write) -> Result<(), AdminError> {
         writeln!(out, "finishing an interrupted rotation")?;
     }
     let Some(newest) = sealer.newest() else { return Err(AdminError::Failed("there is no key".into())) };
-    let (mut sealed, mut changed) = (0_u64, 0_u64);
+    let (mut sealed, mut changed, mut flawed) = (0_u64, 0_u64, 0_u64);
     desk.for_each(|authenticator| {
-        if key_of(&authenticator.sealed) != Some(newest) {
-            if reseal(desk, authenticator)? { sealed += 1 } else { changed += 1 }
+        if key_of(&authenticator.sealed) == Some(newest) {
+            return Ok(());
+        }
+        match reseal(desk, authenticator)? {
+            Resealed::Yes => sealed += 1,
+            Resealed::Changed => changed += 1,
+            Resealed::Flawed(error) => {
+                flawed += 1;
+                writeln!(out, "{} ({}): {error}", Foreign(authenticator.subscriber.as_str()), authenticator.id.0)?;
+            }
         }
         Ok(())
     })?;
@@ -103,20 +111,51 @@ fn rotate(desk: &Desk, out: &mut impl Write) -> Result<(), AdminError> {
     }
     writeln!(
         out,
-        "The old keys still open what was sealed under them. When `countersign keys verify` counts nothing under one,\nand no cookie of the last ten minutes matters, its line can be taken out of {}.",
+        "The old keys still open what was sealed under them. When `countersign keys verify` counts nothing under one,\nand fifteen minutes have passed for cookies and pending enrolments, its line can be taken out of {}.",
         path.display()
     )?;
+    if flawed > 0 {
+        return Err(AdminError::Data(format!(
+            "{flawed} secrets cannot be opened, and stay as they are; remove or restore them"
+        )));
+    }
     Ok(())
 }
 
-fn reseal(desk: &Desk, authenticator: &Authenticator) -> Result<bool, AdminError> {
+/// The lock of the key file, which each rotation replaces: it counts only on the file that has the name now.
+fn lock(path: &Path) -> Result<File, AdminError> {
+    for _ in 0..8 {
+        let file = File::open(path)?;
+        file.try_lock().map_err(|_| AdminError::Data("another rotation is running".into()))?;
+        let (ours, named) = (file.metadata()?, std::fs::symlink_metadata(path)?);
+        if (ours.dev(), ours.ino()) == (named.dev(), named.ino()) {
+            return Ok(file);
+        }
+    }
+    Err(AdminError::Data("other rotations are running".into()))
+}
+
+enum Resealed {
+    Yes,
+    /// Removed or changed since it was read.
+    Changed,
+    /// It does not open.
+    Flawed(SealError),
+}
+
+fn reseal(desk: &Desk, authenticator: &Authenticator) -> Result<Resealed, AdminError> {
     let place = authenticator_place(&authenticator.subscriber, &authenticator.id.0);
-    let whose = || format!("{} ({})", Foreign(authenticator.subscriber.as_str()), authenticator.id.0);
-    let failed = |error| AdminError::Failed(format!("{}: {error}", whose()));
-    let secret = desk.setup.sealer.open(Purpose::Authenticator, &place, &authenticator.sealed).map_err(failed)?;
+    let secret = match desk.setup.sealer.open(Purpose::Authenticator, &place, &authenticator.sealed) {
+        Ok(secret) => secret,
+        Err(error) => return Ok(Resealed::Flawed(error)),
+    };
     // Sealed again at once.
-    let new = desk.setup.sealer.seal(Purpose::Authenticator, &place, secret.expose()).map_err(failed)?;
-    Ok(desk.settled(desk.store().reseal(authenticator, &new))?)
+    let new = desk
+        .setup
+        .sealer
+        .seal(Purpose::Authenticator, &place, secret.expose())
+        .map_err(|error| AdminError::Failed(error.to_string()))?;
+    Ok(if desk.settled(desk.store().reseal(authenticator, &new))? { Resealed::Yes } else { Resealed::Changed })
 }
 
 fn verify(desk: &Desk, out: &mut impl Write) -> Result<(), AdminError> {

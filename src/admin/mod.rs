@@ -96,7 +96,7 @@ pub enum AdminError {
     Configuration(String),
     #[error("{0}")]
     Failed(String),
-    #[error("cannot write the output: {0}")]
+    #[error("input or output failed: {0}")]
     Output(#[from] io::Error),
 }
 

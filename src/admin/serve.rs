@@ -31,9 +31,7 @@ pub fn quick(arguments: &[OsString]) -> Option<PathBuf> {
 /// Serves until the end of input.
 pub fn run(config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
     let Setup { config, sealer, store } = Setup::open(config)?;
-    let logging = &config.logging;
-    let log = Log::start(&logging.destination, logging.format, logging.level, |path| config.resolve(path))
-        .map_err(|error| config.mistake("logging", "destination", error.to_string()))?;
+    let log = Log::start(&config)?;
     std::panic::set_hook(Box::new(|panic| {
         // The place only: the message may hold anything.
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -94,13 +94,15 @@ impl Key {
 /// Why there are no usable keys. Says nothing of what was read.
 #[derive(Debug, Error)]
 pub enum KeyError {
-    #[error(transparent)]
+    #[error("{0}")]
     File(#[from] FileError),
+    #[error("{0}: is not there; put the copy of the key back, or for a new store run: countersign keys generate")]
+    Missing(PathBuf),
     #[error("the environment variable {0} is not set")]
     NoVariable(String),
     #[error("there is no $CREDENTIALS_DIRECTORY; set LoadCredential= in the systemd unit")]
     NoCredentials,
-    #[error("{0}: holds no key; run: countersign keys generate")]
+    #[error("{0}: holds no key; put the copy of the key there, or remove the file and run: countersign keys generate")]
     Empty(String),
     #[error("{place}: line {line} is not a key: expected 64 hexadecimal digits")]
     NotKey { place: String, line: usize },
@@ -203,7 +205,12 @@ impl Place {
 
     fn read(&self) -> Result<Secret<String>, KeyError> {
         match self {
-            Self::File(path) => Ok(Secret::new(files::read_text(path, Exposure::Private)?)),
+            Self::File(path) => match files::read_text(path, Exposure::Private) {
+                Err(FileError::Io { path, error }) if error.kind() == std::io::ErrorKind::NotFound => {
+                    Err(KeyError::Missing(path))
+                }
+                text => Ok(Secret::new(text?)),
+            },
             Self::Variable(name) => {
                 std::env::var(name).map(Secret::new).map_err(|_| KeyError::NoVariable(name.clone()))
             }
@@ -266,7 +273,10 @@ mod tests {
     #[test]
     fn a_flawed_key_file_is_told_by_its_line_and_not_repeated() {
         let error = |text: &str| parse(text, "master.key").map(|_| ()).unwrap_err().to_string();
-        assert_eq!(error("# nothing\n"), "master.key: holds no key; run: countersign keys generate");
+        assert_eq!(
+            error("# nothing\n"),
+            "master.key: holds no key; put the copy of the key there, or remove the file and run: countersign keys generate"
+        );
         assert_eq!(error("\nCANARY\n"), "master.key: line 2 is not a key: expected 64 hexadecimal digits");
         assert_eq!(error("abcd"), "master.key: line 1 is not a key: expected 64 hexadecimal digits");
     }

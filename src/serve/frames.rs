@@ -54,6 +54,11 @@ impl Frames {
         self.end += count;
     }
 
+    /// Whether nothing is left to be a line.
+    pub fn is_empty(&self) -> bool {
+        self.unread().is_empty() && !self.skipping
+    }
+
     /// Whether a whole line is there.
     pub fn has_line(&self) -> bool {
         self.unread().contains(&b'\n')

@@ -44,6 +44,8 @@ struct State {
     sleeps_until: Option<Instant>,
     /// Whether the output stands at the start of a line.
     mid_line: bool,
+    /// Whether answers wait for their reader.
+    unwritten: bool,
     /// Whether nothing more will be asked.
     closing: bool,
 }
@@ -97,6 +99,7 @@ impl Watchdog {
     pub fn write(&self, bytes: &[u8], write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
         let mut state = self.0.lock();
         let written = write(bytes)?;
+        state.unwritten = written < bytes.len();
         if let Some(last) = written.checked_sub(1).and_then(|last| bytes.get(last)) {
             state.mid_line = *last != b'\n';
         }
@@ -139,7 +142,7 @@ impl Shared {
         protocol.write(id.as_ref(), &Verdict::Reject(late().into()), &trace, &mut line);
         // Where nobody reads any more, nobody waits for it.
         let _ = output.write_all(&line);
-        if state.closing && state.due.is_empty() {
+        if state.closing && state.due.is_empty() && !state.unwritten {
             // All are answered, and the working thread may never come back. What it has not committed is not said.
             std::process::exit(70);
         }

@@ -105,7 +105,7 @@ pub enum Added {
 pub enum StoreError {
     #[error("{0}")]
     File(String),
-    #[error("{0}: there is no store here; run: countersign init DIR")]
+    #[error("{0}: there is no store; restore it from a backup, or make a new one elsewhere: countersign init DIR")]
     Missing(PathBuf),
     #[error(
         "{path}: schema version {found} is newer than {known}, the newest this program knows; install a newer countersign"

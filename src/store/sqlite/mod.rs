@@ -11,19 +11,21 @@ mod schema;
 mod tallies;
 
 use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rustix::fs::Access;
 
 use super::{Added, Answer, Consumed, Credit, Limits, Mark, Origin, Ruling, Store, StoreError, UnlockKey};
 use crate::domain::authenticator::{Authenticator, AuthenticatorId};
 use crate::domain::challenge::{Challenge, ChallengeId, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
-use crate::files;
+use crate::files::{self, FileError};
 use lock::{Held, Lock};
 use tallies::Tallies;
 
@@ -68,22 +70,18 @@ impl SqliteStore {
     pub fn create(directory: &Path, key_id: [u8; 4]) -> Result<(), StoreError> {
         files::create_private_directory(directory)?;
         let path = directory.join(FILE);
-        files::create_private(&path, b"")?;
-        let mut connection = connect(&path)?;
-        let mut salt = [0_u8; 16];
-        getrandom::fill(&mut salt).map_err(|error| StoreError::Failed(error.to_string()))?;
-        let make = |connection: &mut Connection| -> rusqlite::Result<()> {
-            connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-            let transaction = connection.transaction()?;
-            if let Some(first) = schema::MIGRATIONS.first() {
-                transaction.execute_batch(first)?;
-            }
-            transaction
-                .execute("INSERT INTO meta (version, salt, key_id) VALUES (1, ?1, ?2)", params![salt, key_id])?;
-            schema::migrate(&transaction, 1)?;
-            transaction.commit()
-        };
-        make(&mut connection).map_err(|error| failed(&error))
+        let io = |error| FileError::Io { path: path.clone(), error };
+        files::remove_if_empty(&path).map_err(io)?;
+        // Made under another name, so that a store that is there is a whole one.
+        let new = files::beside(&path);
+        for suffix in ["", "-journal", "-wal", "-shm"] {
+            let mut name = new.clone().into_os_string();
+            name.push(suffix);
+            files::remove_if_there(Path::new(&name)).map_err(io)?;
+        }
+        files::create_private(&new, b"")?;
+        build(&new, key_id)?;
+        Ok(files::publish(&new, &path).map_err(io)?)
     }
 
     /// Opens the store in `directory`, and brings it to the newest schema.
@@ -96,7 +94,15 @@ impl SqliteStore {
         let real =
             directory.canonicalize().map_err(|error| StoreError::File(format!("{}: {error}", directory.display())))?;
         let path = real.join(FILE);
-        files::check(&path, files::Exposure::Private)?;
+        if !files::check(&path, files::Exposure::Private)?.is_file() {
+            return Err(FileError::NotFile(path).into());
+        }
+        for place in [&real, &path] {
+            rustix::fs::access(place, Access::WRITE_OK).map_err(|error| {
+                let error = io::Error::from(error);
+                StoreError::ReadOnly(format!("{}: {error}; it must belong to the user that serves", place.display()))
+            })?;
+        }
         let lock = Lock::new(&real).map_err(|error| StoreError::File(format!("{}: {error}", real.display())))?;
         let connection = connect(&path)?;
         let meta = read_meta(&connection, &path)?;
@@ -235,9 +241,32 @@ struct Meta {
     key_id: [u8; 4],
 }
 
+/// Makes an empty store of the newest schema in the empty file at `path`, whole and synced when this returns.
+fn build(path: &Path, key_id: [u8; 4]) -> Result<(), StoreError> {
+    let mut salt = [0_u8; 16];
+    getrandom::fill(&mut salt).map_err(|error| StoreError::Failed(error.to_string()))?;
+    let make = || -> rusqlite::Result<()> {
+        let mut connection = Connection::open_with_flags(path, FLAGS)?;
+        let transaction = connection.transaction()?;
+        if let Some(first) = schema::MIGRATIONS.first() {
+            transaction.execute_batch(first)?;
+        }
+        transaction.execute("INSERT INTO meta (version, salt, key_id) VALUES (1, ?1, ?2)", params![salt, key_id])?;
+        schema::migrate(&transaction, 1)?;
+        transaction.commit()?;
+        // The mode stays in the file. Closing leaves nothing beside it.
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        connection.close().map_err(|(_, error)| error)
+    };
+    make().map_err(|error| failed(&error))?;
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| StoreError::Failed(error.to_string()))
+}
+
+const FLAGS: OpenFlags =
+    OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX).union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
+
 fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(path, flags).map_err(|error| failed(&error))?;
+    let connection = Connection::open_with_flags(path, FLAGS).map_err(|error| failed(&error))?;
     connection.busy_timeout(BUSY).map_err(|error| failed(&error))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(|error| failed(&error))?;
     connection.set_prepared_statement_cache_capacity(64);
