@@ -1,0 +1,3 @@
+//! The smallest Rust program: what any process of this language costs before it does anything.
+
+fn main() {}
