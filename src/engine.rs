@@ -1,6 +1,5 @@
 //! The decision: one function that tells the story, in one order, and one place that accepts.
 
-use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
 use crate::client::{self, MfaClient, Push};
@@ -12,13 +11,11 @@ use crate::domain::outcome::{Denial, Factor, Outcome, Proof};
 use crate::domain::request::{Kind, Request};
 use crate::domain::time::Moment;
 use crate::domain::verdict::{Accept, NeedInfo, Question, Reject, Verdict};
+use crate::policy::source::canonical_source;
 use crate::policy::{collect, identify};
-use crate::secret::cookie::{Cookie, Flaw, Progress};
+use crate::secret::cookie::{self, Cookie, Flaw, Progress};
 use crate::secret::seal::{SealError, Sealer};
 use crate::store::{Credit, Mark, Origin, Ruling, Store, StoreError};
-
-/// How long a cookie is good for, in seconds: the time to type a code, and to be authorized after it.
-const COOKIE_LIFETIME: u64 = 600;
 
 /// What the cookie of a request turned out to be, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +106,7 @@ impl Engine {
             (Kind::SessionEnded, claimant) => Ok(accept(claimant, None, "the session ended", None)),
             (Kind::Authenticate | Kind::Authorize, None) => Err(Denial::NoClaimant.into()),
             (Kind::Authenticate, Some(claimant)) => self.authenticate(request, claimant, moment).await,
-            (Kind::Authorize, Some(claimant)) => authorize(claimant, cookie),
+            (Kind::Authorize, Some(claimant)) => self.authorize(claimant, cookie).await,
         };
         let verdict = match ended {
             Ok(verdict) => verdict,
@@ -129,7 +126,8 @@ impl Engine {
             | Class::InvalidRequest
             | Class::InternalError => None,
         };
-        Reject { service, ..denial.into() }
+        let Reject { class, code, service: _, reason, retry_after } = denial.into();
+        Reject { class, code, service, reason, retry_after }
     }
 
     /// Who → which client → throttle → collect → verify → accept.
@@ -179,6 +177,21 @@ impl Engine {
         }
     }
 
+    /// A session goes on to its target only with the proof that it was authenticated, by somebody who still is enrolled.
+    async fn authorize(&self, claimant: Claimant, cookie: Option<Cookie>) -> Result<Verdict, End> {
+        match cookie.map(|cookie| cookie.progress) {
+            Some(Progress::Accepted) => {}
+            Some(Progress::Asked) | None => return Err(Denial::NotAuthenticated.into()),
+        }
+        let subscriber = Subscriber::canonical(&claimant.0);
+        for client in &self.clients {
+            if !self.store.authenticators(&subscriber, client.section()).await?.is_empty() {
+                return Ok(accept(Some(claimant), None, "the session was authenticated", None));
+            }
+        }
+        Err(Denial::NotEnrolled.into())
+    }
+
     /// What was charged for an attempt is taken back where it was no failure of the claimant. After a fault that may have
     /// reached a service it stays: nobody gets guesses for nothing by making a service fail.
     async fn take_back(
@@ -215,7 +228,7 @@ impl Engine {
         claimant: &Claimant,
         moment: Moment,
     ) -> Result<String, SealError> {
-        let cookie = Cookie { progress, expires: moment.now.plus(COOKIE_LIFETIME), handle: None };
+        let cookie = Cookie { progress, expires: moment.now.plus(cookie::LIFETIME), handle: None };
         cookie.seal(&self.sealer, request.session.session_id.as_deref(), claimant)
     }
 
@@ -233,14 +246,6 @@ impl Engine {
             Err(Flaw::Foreign) => (None, CookieState::Foreign),
             Err(Flaw::Expired) => (None, CookieState::Expired),
         }
-    }
-}
-
-/// A session goes on to its target only with the proof that it was authenticated.
-fn authorize(claimant: Claimant, cookie: Option<Cookie>) -> Result<Verdict, End> {
-    match cookie.map(|cookie| cookie.progress) {
-        Some(Progress::Accepted) => Ok(accept(Some(claimant), None, "the session was authenticated", None)),
-        Some(Progress::Asked) | None => Err(Denial::NotAuthenticated.into()),
     }
 }
 
@@ -264,15 +269,5 @@ fn heard(ruling: Ruling) -> Result<(), Denial> {
     match ruling {
         Ruling::Heard => Ok(()),
         Ruling::Wait { wait, by } => Err(Denial::Throttled { wait, by }),
-    }
-}
-
-/// The address whose failures are counted together: an IPv4 address, the /64 network of an IPv6 address (one host has all
-/// of it), or the text as it is.
-pub fn canonical_source(address: &str) -> String {
-    match address.trim().parse::<IpAddr>().map(|ip| ip.to_canonical()) {
-        Ok(IpAddr::V4(ip)) => ip.to_string(),
-        Ok(IpAddr::V6(ip)) => format!("{}/64", Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-        Err(_) => address.trim().to_lowercase(),
     }
 }

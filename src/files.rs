@@ -42,6 +42,8 @@ pub enum FileError {
     NotDirectory(PathBuf),
     #[error("{path}: mode {mode:04o} lets others {what}; run: chmod {remedy} {}", quoted(path))]
     Loose { path: PathBuf, mode: u32, what: &'static str, remedy: &'static str },
+    #[error("{path}: belongs to user {owner}, neither root nor you; run: chown root {}", quoted(path))]
+    Owner { path: PathBuf, owner: u32 },
     #[error("{0}: is larger than 1 MiB")]
     Large(PathBuf),
     #[error("{0}: is not UTF-8 text")]
@@ -60,6 +62,7 @@ pub fn read_text(path: &Path, exposure: Exposure) -> Result<String, FileError> {
         return Err(FileError::NotFile(path.to_owned()));
     }
     check_mode(path, &metadata, exposure)?;
+    check_surroundings(path, &metadata)?;
     if metadata.len() > SIZE_LIMIT {
         return Err(FileError::Large(path.to_owned()));
     }
@@ -109,10 +112,10 @@ pub fn publish(new: &Path, path: &Path) -> io::Result<()> {
     sync_directory(path)
 }
 
-/// The name under which `path` is made before it is published.
+/// The name under which this process makes `path` before it is published.
 pub fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".new");
+    name.push(format!(".{}.new", std::process::id()));
     PathBuf::from(name)
 }
 
@@ -216,6 +219,19 @@ fn check_mode(path: &Path, metadata: &Metadata, exposure: Exposure) -> Result<()
         Exposure::Readable => "go-w",
     };
     Err(FileError::Loose { path: path.to_owned(), mode, what, remedy })
+}
+
+/// Whether nobody but root and this user could have put the file there. Root itself administers what belongs to the user
+/// that serves.
+fn check_surroundings(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
+    let (owner, own) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if own != 0 && owner != 0 && owner != own {
+        return Err(FileError::Owner { path: path.to_owned(), owner });
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let around = std::fs::metadata(directory).map_err(|error| FileError::Io { path: directory.to_owned(), error })?;
+    // Where the sticky bit is set, as in /tmp, nobody can take another's file away.
+    if around.mode() & 0o1000 != 0 { Ok(()) } else { check_mode(directory, &around, Exposure::Readable) }
 }
 
 /// Makes the entry of `path` in its directory durable.

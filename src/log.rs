@@ -1,12 +1,12 @@
 //! What is written about a verdict: one audit line, foreign text made safe, never a code or a secret at any level.
 
-use std::ffi::CString;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::value::{Destination, Format, Level};
 use crate::config::{Config, Logging, Mistake};
 use crate::domain::foreign::Foreign;
-use crate::domain::verdict::Verdict;
+use crate::domain::verdict::{Accept, NeedInfo, Reject, Verdict};
 
 /// How much is kept in memory at most.
 const BUFFER: usize = 256 * 1024;
@@ -54,7 +54,7 @@ impl Log {
         match &config.logging.destination {
             Destination::Stderr | Destination::Syslog => Ok(()),
             Destination::File(path) => {
-                open(&config.resolve(path)).map(|_| ()).map_err(|error| config.mistake("logging", "destination", error))
+                try_open(&config.resolve(path)).map_err(|error| config.mistake("logging", "destination", error))
             }
         }
     }
@@ -69,34 +69,39 @@ impl Log {
         };
         let sink = match destination {
             Destination::Stderr => Sink::Stderr,
-            Destination::File(path) => Sink::File(open(&config.resolve(path))?),
-            Destination::Syslog => {
-                let syslog = syslog_tracing::Syslog::new(
-                    CString::from(c"countersign"),
-                    syslog_tracing::Options::LOG_PID,
-                    syslog_tracing::Facility::AuthPriv,
-                );
-                let lines =
-                    tracing_subscriber::fmt().with_max_level(level).with_ansi(false).without_time().with_level(false);
-                match (format, syslog) {
-                    (_, None) => return Err("syslog is in use already".into()),
-                    (Format::Text, Some(syslog)) => {
-                        install(lines.event_format(Line::Bare).with_writer(syslog).finish())
-                    }
-                    (Format::Json, Some(syslog)) => {
-                        install(lines.json().flatten_event(true).with_writer(syslog).finish())
-                    }
-                }
-                return Ok(Self(None));
+            Destination::File(path) => {
+                let path = config.resolve(path);
+                Sink::File { file: open(&path)?, path }
             }
+            Destination::Syslog => Sink::Syslog(Syslog::new()),
+        };
+        let line = match destination {
+            Destination::Syslog => Line::Bare,
+            Destination::Stderr | Destination::File(_) => Line::Timed,
         };
         let buffered = Buffered(Arc::new(Mutex::new(Inner { sink, buffer: Vec::new(), lost: 0 })));
         let lines = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(buffered.clone());
         match format {
-            Format::Text => install(lines.event_format(Line::Timed).finish()),
+            Format::Text => install(lines.event_format(line).finish()),
             Format::Json => install(lines.json().flatten_event(true).finish()),
         }
         Ok(Self(Some(buffered)))
+    }
+
+    /// Opens the log file again, for whoever has moved it away (SIGHUP). One that cannot be opened is written on.
+    pub fn reopen(&self) {
+        let Some(buffered) = &self.0 else { return };
+        let mut inner = buffered.lock();
+        inner.write_out();
+        match &mut inner.sink {
+            Sink::File { file, path } => {
+                if let Ok(again) = open(path) {
+                    *file = again;
+                }
+            }
+            Sink::Syslog(syslog) => *syslog = Syslog::new(),
+            Sink::Stderr => {}
+        }
     }
 
     /// Writes what is in memory: before an answer leaves, and at the end. Where nobody takes it, nobody waits for that:
@@ -206,7 +211,48 @@ impl Visit for Fields<'_, '_> {
 
 enum Sink {
     Stderr,
-    File(File),
+    File { file: File, path: PathBuf },
+    Syslog(Syslog),
+}
+
+/// The local log daemon. `syslog(3)` waits for one that does not read; this does not.
+struct Syslog(Option<UnixDatagram>);
+
+impl Syslog {
+    /// Facility authpriv, severity info (RFC 3164, 4.1.1).
+    const PRIORITY: u8 = 10 * 8 + 6;
+
+    fn new() -> Self {
+        Self(Self::connect().ok())
+    }
+
+    fn connect() -> io::Result<UnixDatagram> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.connect("/dev/log")?;
+        Ok(socket)
+    }
+
+    /// Sends the first line of `lines`; says how much that was. Connects again where the daemon was restarted.
+    fn send(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let end = lines.iter().position(|b| *b == b'\n').unwrap_or(lines.len());
+        let text = String::from_utf8_lossy(lines.get(..end).unwrap_or_default());
+        let datagram = format!("<{}>countersign[{}]: {text}", Self::PRIORITY, std::process::id());
+        let sent = match &self.0 {
+            Some(socket) => socket.send(datagram.as_bytes()),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        };
+        match sent {
+            Ok(_) => Ok(end + 1),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            Err(_) => {
+                let socket = Self::connect()?;
+                let sent = socket.send(datagram.as_bytes());
+                self.0 = Some(socket);
+                sent.map(|_| end + 1)
+            }
+        }
+    }
 }
 
 struct Inner {
@@ -216,11 +262,26 @@ struct Inner {
     lost: u64,
 }
 
-/// Opens a log file to add to it. A pipe that nobody reads is an error, not a wait.
+/// Opens a log file to add to it. A pipe that nobody reads is an error, not a wait; a link at its end is not followed.
 fn open(path: &Path) -> Result<File, String> {
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let opened = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path);
+    append(OpenOptions::new().create(true).mode(0o600), path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Whether [`open`] would succeed, without making the file: whoever asks may not be whoever serves.
+fn try_open(path: &Path) -> Result<(), String> {
+    let opened = match append(&mut OpenOptions::new(), path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).map_err(io::Error::from)
+        }
+        opened => opened.map(|_| ()),
+    };
     opened.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn append(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits()).unwrap_or_default();
+    options.append(true).custom_flags(flags).open(path)
 }
 
 impl Inner {
@@ -231,7 +292,8 @@ impl Inner {
             let (taken, all) = match &mut self.sink {
                 Sink::Stderr if !takes_more(io::stderr().as_fd()) => (Ok(0), false),
                 Sink::Stderr => (io::stderr().write(rest.get(..AT_ONCE).unwrap_or(rest)), true),
-                Sink::File(file) => (file.write(rest), true),
+                Sink::File { file, path: _ } => (file.write(rest), true),
+                Sink::Syslog(syslog) => (syslog.send(rest), true),
             };
             match taken {
                 Ok(taken) if all && taken > 0 => written += taken,
@@ -243,7 +305,7 @@ impl Inner {
                 Err(_) => written = self.buffer.len(),
             }
         }
-        self.buffer.drain(..written);
+        self.buffer.drain(..written.min(self.buffer.len()));
     }
 }
 
@@ -307,15 +369,14 @@ pub struct Facts {
 /// Writes the audit line of one verdict.
 pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) {
     let Facts { kind, session, source, protocol, claimant, identity, cookie } = facts;
-    let (word, factor, class, code, reason) = match verdict {
-        Verdict::Accept(accept) => {
-            ("accept", accept.factor.map(|f| f.word()), None, None, Some(accept.reason.as_str()))
+    let (word, factor, service, class, code, reason) = match verdict {
+        Verdict::Accept(Accept { claimant: _, identity: _, factor, reason, cookie: _ }) => {
+            ("accept", factor.map(|factor| factor.word()), None, None, None, Some(reason.as_str()))
         }
-        Verdict::Reject(reject) => {
-            let factor = reject.service.as_deref();
-            ("reject", factor, Some(reject.class.word()), Some(reject.code), Some(reject.reason.as_str()))
+        Verdict::Reject(Reject { class, code, service, reason, retry_after: _ }) => {
+            ("reject", None, service.as_deref(), Some(class.word()), Some(*code), Some(reason.as_str()))
         }
-        Verdict::NeedInfo(_) => ("need_info", None, None, None, None),
+        Verdict::NeedInfo(NeedInfo { question: _, cookie: _ }) => ("need_info", None, None, None, None, None),
     };
     tracing::info!(
         target: "countersign::audit",
@@ -328,6 +389,7 @@ pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) 
         claimant = shown(claimant.as_deref()),
         mfa_identity = shown(identity.as_deref()),
         factor,
+        service,
         class,
         code,
         reason = shown(reason),

@@ -74,11 +74,15 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
         named: BTreeSet::new(),
         traces: Traces::new(),
         open: true,
+        patience: None,
         watchdog,
         serving,
     };
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup: signal(SignalKind::hangup())?,
+    };
     loop {
         server.take_lines();
         if !server.open && server.frames.is_empty() {
@@ -111,11 +115,20 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
             // Whoever asked has an answer. Nothing depends on it; a failure is met again, and told, by the next request.
             let _ = server.serving.engine.store().idle().await;
         }
-        if server.wait(&input, &output, &mut terminate, &mut interrupt).await.is_err() {
-            return Ok(());
+        match server.wait(&input, &output, &mut signals).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error),
+            Err(_) => return Ok(()),
         }
     }
     Ok(())
+}
+
+/// What a process is told from outside.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
 }
 
 /// What is known of a request while it is in flight.
@@ -141,7 +154,7 @@ struct Decided {
     facts: Facts,
     began: Instant,
     verdict: Verdict,
-    mark: Option<Mark>,
+    mark: Mark,
 }
 
 struct Server<'a> {
@@ -156,6 +169,8 @@ struct Server<'a> {
     traces: Traces,
     /// Whether more lines may come.
     open: bool,
+    /// After a signal to end: until when a reader who does not read is waited for.
+    patience: Option<Instant>,
     watchdog: Watchdog,
 }
 
@@ -177,7 +192,7 @@ impl<'a> Server<'a> {
     }
 
     fn is_done(&self) -> bool {
-        !self.open && !self.frames.has_line() && self.tasks.is_empty() && self.out.is_empty()
+        !self.open && self.frames.is_empty() && self.tasks.is_empty() && self.out.is_empty()
     }
 
     fn take_lines(&mut self) {
@@ -283,29 +298,37 @@ impl<'a> Server<'a> {
                     CookieState::Foreign => "foreign",
                     CookieState::Expired => "expired",
                 };
-                (verdict, Some(mark))
+                (verdict, mark)
             }
-            None => (Verdict::Reject(Denial::Cancelled.into()), None),
+            None => (Verdict::Reject(Denial::Cancelled.into()), self.serving.engine.store().mark()),
         };
         self.decided.push(Decided { number, id, trace, facts, began, verdict, mark });
     }
 
-    /// Makes durable what the verdicts rest on, audits them, and puts them into the output.
+    /// Makes durable what the verdicts rest on, audits them, and puts them into the output. Until the log is written, the
+    /// watchdog may still answer in our place: a log that hangs costs no answer.
     async fn settle(&mut self) {
-        for decided in std::mem::take(&mut self.decided) {
-            let Decided { number, id, trace, facts, began, mut verdict, mark } = decided;
-            if let Some(mark) = mark
-                && let Err(error) = self.serving.engine.store().settle(mark).await
-            {
-                verdict = Verdict::Reject(store_fault(&error).into());
+        let mut decided = std::mem::take(&mut self.decided);
+        let mut answered = Vec::new();
+        for Decided { number, id: _, trace, facts, began, verdict, mark } in &mut decided {
+            if let Err(error) = self.serving.engine.store().settle(*mark).await {
+                *verdict = Verdict::Reject(store_fault(&error).into());
             }
-            let ours = self.watchdog.claim(number);
-            if !ours {
-                verdict = Verdict::Reject(late().into());
+            if self.watchdog.has_answered(*number) {
+                *verdict = Verdict::Reject(late().into());
+                answered.push(*number);
             }
-            audit(&trace, &facts, &verdict, began.elapsed());
-            if ours {
+            audit(trace, facts, verdict, began.elapsed());
+        }
+        if !decided.is_empty() {
+            self.serving.log.flush();
+        }
+        for Decided { number, id, trace, facts, began, verdict, mark: _ } in decided {
+            if self.watchdog.claim(number) {
                 self.serving.protocol.write(id.as_ref(), &verdict, &trace, &mut self.out);
+            } else if !answered.contains(&number) {
+                // What the line before says was not said: the log took too long.
+                audit(&trace, &facts, &Verdict::Reject(late().into()), began.elapsed());
             }
         }
     }
@@ -321,14 +344,9 @@ impl<'a> Server<'a> {
         Ok(())
     }
 
-    async fn wait(
-        &mut self,
-        input: &Stream,
-        output: &Stream,
-        terminate: &mut Signal,
-        interrupt: &mut Signal,
-    ) -> io::Result<()> {
+    async fn wait(&mut self, input: &Stream, output: &Stream, signals: &mut Signals) -> io::Result<()> {
         let reading = self.open && self.has_room();
+        let patience = self.patience;
         tokio::select! {
             biased;
             read = input.read_some(self.frames.space()), if reading => {
@@ -342,11 +360,32 @@ impl<'a> Server<'a> {
                 }
             }
             ready = output.writable(), if !self.out.is_empty() => ready?,
-            _ = terminate.recv(), if self.open => self.open = false,
-            _ = interrupt.recv(), if self.open => self.open = false,
+            _ = signals.terminate.recv() => self.stop()?,
+            _ = signals.interrupt.recv() => self.stop()?,
+            _ = signals.hangup.recv() => self.serving.log.reopen(),
+            () = tokio::time::sleep_until(patience.unwrap_or_else(Instant::now).into()), if patience.is_some() => {
+                return Err(unread());
+            }
         }
         Ok(())
     }
+
+    /// Reads no more: what was read is answered, for as long as one deadline; a second signal waits for nobody.
+    fn stop(&mut self) -> io::Result<()> {
+        if self.patience.is_some() {
+            return Err(unread());
+        }
+        self.patience = Some(Instant::now() + self.serving.deadline);
+        if self.open {
+            self.open = false;
+            self.frames.drop_unended();
+        }
+        Ok(())
+    }
+}
+
+fn unread() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "nobody reads the answers")
 }
 
 /// The decision, whatever happens: at the deadline, and where the program fails, a fault.

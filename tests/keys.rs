@@ -454,10 +454,12 @@ fn secrets_swapped_between_authenticators_of_one_subscriber_do_not_open() {
     let phones = [Phone::new(1), Phone::new(2)];
     phones.iter().for_each(|phone| home.import("alice", phone));
     let town = Town { home, people: Vec::new() };
+    // Of both rows at once: one after the other, the second would get its own back.
     database(&town.home)
         .execute_batch(
-            "UPDATE authenticator SET sealed =
-             (SELECT b.sealed FROM authenticator b WHERE b.subscriber = 'alice' AND b.id <> authenticator.id)",
+            "CREATE TEMP TABLE swapped AS SELECT a.id, b.sealed FROM authenticator a
+             JOIN authenticator b ON b.subscriber = a.subscriber AND b.id <> a.id;
+             UPDATE authenticator SET sealed = (SELECT s.sealed FROM swapped s WHERE s.id = authenticator.id)",
         )
         .unwrap();
     assert_does_not_open(&town, "alice", &[phones[0].code_at(NOW, 0), phones[1].code_at(NOW, 0)]);

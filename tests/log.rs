@@ -223,9 +223,10 @@ fn each_verdict_has_one_audit_line_with_what_an_operator_looks_for() {
             line.has("code", &error.code);
             line.has("reason", reject.reason());
             match error.service.as_deref() {
-                Some(service) => line.has("factor", service),
-                None => line.has_not("factor"),
+                Some(service) => line.has("service", service),
+                None => line.has_not("service"),
             }
+            line.has_not("factor");
         }
         for (session, claimant) in [("wrong", Some("Alice")), ("nobody", Some("nobody")), ("none", None)] {
             assert_eq!(audit_of_session(&lines, session).text("claimant"), claimant);

@@ -84,7 +84,7 @@ impl Drop for Desk {
     /// What an administrator changed is moved into the database at once: no login has to read it from the log.
     fn drop(&mut self) {
         // A log that stays is moved later.
-        let _ = self.runtime.block_on(self.setup.store.close(Log::Any));
+        let _ = self.setup.store.close(Log::Any);
     }
 }
 

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::process::{Resource, Rlimit};
 use thiserror::Error;
 
 use crate::clock::Clock;
@@ -131,6 +132,9 @@ impl From<StoreError> for AdminError {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    // No core of this process: the master key would be in it. Where the limit cannot be set, nothing else changes.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(Resource::Core, none);
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if let Some(config) = serve::quick(&arguments) {
         return finish(serve::run(&config, Clock::System));

@@ -54,7 +54,7 @@ pub fn run(config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
         };
         serve::run(serving, input, output).await?;
         // Everything is answered. A log that is not moved now is moved by the next process.
-        let _ = store.close(sqlite::Log::Long).await;
+        let _ = store.close(sqlite::Log::Long);
         Ok(())
     });
     log.flush();

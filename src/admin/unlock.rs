@@ -8,7 +8,7 @@ use super::desk::Desk;
 use crate::clock::Clock;
 use crate::domain::claimant::Subscriber;
 use crate::domain::foreign::Foreign;
-use crate::engine::canonical_source;
+use crate::policy::source::canonical_source;
 use crate::store::UnlockKey;
 
 /// What `unlock` takes.

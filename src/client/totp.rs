@@ -45,9 +45,18 @@ impl TotpClient {
             self.pretend(attempt, otp)?;
             return Ok(Outcome::Denied(Denial::NotEnrolled));
         }
-        let (mut right, mut worst) = (None, None);
+        let (mut right, mut worst, mut flawed) = (None, None, None);
         for authenticator in &authenticators {
-            match self.examine(authenticator, attempt, otp)? {
+            let finding = match self.examine(authenticator, attempt, otp) {
+                Ok(finding) => finding,
+                // One that cannot be read does not keep the holder of another out.
+                Err(error) => {
+                    tracing::error!(authenticator = authenticator.id.0, %error, "an authenticator cannot be verified");
+                    flawed = Some(error);
+                    continue;
+                }
+            };
+            match finding {
                 Finding::Step(step) => right = right.or(Some((authenticator, step))),
                 // Used with one is used: two authenticators may hold one secret.
                 Finding::Denied(used @ Denial::UsedCode { step: _, last: _ }) => return Ok(Outcome::Denied(used)),
@@ -58,6 +67,9 @@ impl TotpClient {
             }
         }
         let Some((authenticator, step)) = right else {
+            if let Some(error) = flawed {
+                return Err(error);
+            }
             return Ok(Outcome::Denied(worst.unwrap_or(Denial::NotEnrolled)));
         };
         let now = attempt.moment.now;

@@ -49,6 +49,7 @@ impl Config {
                 | FileError::NotFile(_)
                 | FileError::NotDirectory(_)
                 | FileError::Loose { path: _, mode: _, what: _, remedy: _ }
+                | FileError::Owner { path: _, owner: _ }
                 | FileError::Large(_)
                 | FileError::NotText(_) => "",
             };

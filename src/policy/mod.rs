@@ -2,4 +2,5 @@
 
 pub mod collect;
 pub mod identify;
+pub mod source;
 pub mod throttle;

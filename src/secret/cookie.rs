@@ -11,6 +11,9 @@ use crate::domain::time::UnixTime;
 /// The longest cookie without state of a client, in characters: a RADIUS State holds 253, an OpenVPN client 128.
 pub const LIMIT: usize = 100;
 
+/// How long a cookie is good for, in seconds: the time to type a code, and to be authorized after it.
+pub const LIFETIME: u64 = 600;
+
 /// How far the dialogue has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -87,7 +90,9 @@ impl Cookie {
             expires: UnixTime(u64::from_be_bytes(*expires)),
             handle: (handle != [0; 16]).then_some(handle),
         };
-        if cookie.expires <= now { Err(Flaw::Expired) } else { Ok(cookie) }
+        // One that is good for longer than any was made before the clock was set back.
+        let is_good = now < cookie.expires && cookie.expires <= now.plus(LIFETIME);
+        if is_good { Ok(cookie) } else { Err(Flaw::Expired) }
     }
 }
 
@@ -113,6 +118,8 @@ mod tests {
         let open = |session, claimant: &Claimant, now| Cookie::open(&text, &sealer, session, claimant, UnixTime(now));
         assert_eq!(open(Some("s1"), &alice, 99), Ok(cookie));
         assert_eq!(open(Some("s1"), &alice, 100), Err(Flaw::Expired));
+        let text = Secret::new(Cookie { expires: UnixTime(1000), ..cookie }.seal(&sealer, Some("s1"), &alice).unwrap());
+        assert_eq!(Cookie::open(&text, &sealer, Some("s1"), &alice, UnixTime(399)), Err(Flaw::Expired), "set back");
         assert_eq!(open(Some("s2"), &alice, 99), Err(Flaw::Foreign));
         assert_eq!(open(None, &alice, 99), Err(Flaw::Foreign));
         assert_eq!(open(Some("s1"), &Claimant("bob".into()), 99), Err(Flaw::Foreign));

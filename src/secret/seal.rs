@@ -72,6 +72,8 @@ impl Sealer {
     /// # Errors
     /// Where the operating system gives no randomness.
     pub fn seal(&self, purpose: Purpose, parts: &[&[u8]], plain: &[u8]) -> Result<Vec<u8>, SealError> {
+        // Keys that cannot be read now are kept; whoever starts is told.
+        let _ = self.refresh();
         let keys = self.keys.borrow();
         let key = keys.newest().ok_or(SealError::NoKey)?;
         let mut nonce = [0; NONCE];
@@ -85,8 +87,9 @@ impl Sealer {
         Ok(sealed)
     }
 
-    /// Opens what was sealed for `purpose` at the place that `parts` name. For a key that is not known, the key file is
-    /// looked at once more: it may have been rotated while this process runs.
+    /// Opens what was sealed for `purpose` at the place that `parts` name. For a key that is not known, and for a cookie
+    /// by any key, the key file is looked at once more: it may have been rotated, or a key taken out of it, while this
+    /// process runs.
     ///
     /// # Errors
     /// See [`SealError`].
@@ -94,8 +97,8 @@ impl Sealer {
         let (id, rest) = sealed.split_first_chunk::<ID>().ok_or(SealError::Forged)?;
         let (nonce, ciphertext) = rest.split_first_chunk::<NONCE>().ok_or(SealError::Forged)?;
         let id = KeyId(*id);
-        if self.keys.borrow().key(id).is_none() && !matches!(self.refresh(), Ok(true)) {
-            return Err(SealError::UnknownKey(id));
+        if purpose == Purpose::Cookie || self.keys.borrow().key(id).is_none() {
+            let _ = self.refresh();
         }
         let keys = self.keys.borrow();
         let key = keys.key(id).ok_or(SealError::UnknownKey(id))?;
@@ -118,7 +121,7 @@ pub fn key_of(sealed: &[u8]) -> Option<KeyId> {
 }
 
 fn cipher(key: &Key, purpose: Purpose) -> XChaCha20Poly1305 {
-    // The cipher's own copy is wiped when it is dropped.
+    // The cipher's own copy is wiped when it is dropped (its crate's feature `zeroize`).
     XChaCha20Poly1305::new((&*key.derived(purpose)).into())
 }
 

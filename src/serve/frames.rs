@@ -34,8 +34,11 @@ impl Frames {
     pub fn space(&mut self) -> &mut [u8] {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
+            let kept = self.end - self.start;
+            if let Some(moved) = self.buffer.get_mut(kept..self.end) {
+                moved.zeroize();
+            }
+            (self.start, self.end) = (0, kept);
         }
         // Room for a whole line and one byte more, at most; as much as there was before, at least.
         if self.end * 2 > self.buffer.len() && self.buffer.len() < 2 * LINE_LIMIT {
@@ -86,6 +89,14 @@ impl Frames {
         self.consume(consumed);
         let skipped = std::mem::take(&mut self.skipping);
         Some(if skipped || length > LINE_LIMIT { Frame::TooLong } else { Frame::Line(line) })
+    }
+
+    /// Forgets a line whose end has not come: its rest will not be read.
+    pub fn drop_unended(&mut self) {
+        let ended = self.unread().iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        self.end = self.start + ended;
+        self.looked = 0;
+        self.skipping = false;
     }
 
     fn unread(&self) -> &[u8] {

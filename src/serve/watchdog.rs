@@ -87,7 +87,15 @@ impl Watchdog {
         if let Some(waiting) = state.waiting.remove(&number) {
             state.due.remove(&(waiting.due, number));
         }
-        !state.answered.remove(&number)
+        let ours = !state.answered.remove(&number);
+        // From here on, the answer is on its way.
+        state.unwritten |= ours;
+        ours
+    }
+
+    /// Whether request `number` was answered here.
+    pub fn has_answered(&self, number: u64) -> bool {
+        self.0.lock().answered.contains(&number)
     }
 
     /// Nothing more will be asked.

@@ -134,6 +134,7 @@ impl From<FileError> for StoreError {
             | FileError::NotFile(_)
             | FileError::NotDirectory(_)
             | FileError::Loose { path: _, mode: _, what: _, remedy: _ }
+            | FileError::Owner { path: _, owner: _ }
             | FileError::Large(_)
             | FileError::NotText(_) => Self::File(error.to_string()),
         }

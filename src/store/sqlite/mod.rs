@@ -39,8 +39,10 @@ const BUSY: Duration = Duration::from_secs(2);
 /// frames, since each later process has to read it.
 const LOG_SHORT: u64 = 64 * 4120;
 
-/// A process that stays moves the log after this many changed rows, and lets it be overwritten from its start: a sync of
-/// blocks that are there already is the cheaper one. So many that the pause meets fewer than one request in a hundred.
+/// A process that stays moves the log after this many commits or changed rows, and lets it be overwritten from its start:
+/// a sync of blocks that are there already is the cheaper one. So many that the pause meets fewer than one request in a
+/// hundred, whether they come one by one or many to a commit.
+const COMMITS_BETWEEN: u32 = 256;
 const CHANGES_BETWEEN: u64 = 8192;
 
 /// The embedded store.
@@ -60,6 +62,8 @@ pub struct SqliteStore {
     key_id: [u8; 4],
     /// How many rows were changed when the log was moved.
     moved_at: Cell<u64>,
+    /// Commits since then.
+    commits: Cell<u32>,
 }
 
 impl SqliteStore {
@@ -121,6 +125,7 @@ impl SqliteStore {
             tallies: Tallies::new(limits, meta.salt),
             key_id: meta.key_id,
             moved_at: Cell::new(0),
+            commits: Cell::new(0),
         })
     }
 
@@ -177,7 +182,10 @@ impl SqliteStore {
             .write(&self.connection)
             .and_then(|()| self.connection.prepare_cached("COMMIT").and_then(|mut s| s.execute([])));
         match committed {
-            Ok(_) => self.end(),
+            Ok(_) => {
+                self.commits.set(self.commits.get().saturating_add(1));
+                self.end();
+            }
             Err(error) => self.lose(failed(&error)),
         }
     }
@@ -198,13 +206,15 @@ impl SqliteStore {
     }
 
     /// Moves the log into the database by `statement`. Leaves it where others are in the way.
-    async fn checkpoint(&self, statement: &str) -> Result<(), StoreError> {
-        let _gate = self.gate.lock().await;
+    fn checkpoint(&self, statement: &str) -> Result<(), StoreError> {
+        // Whoever waits for the lock holds the gate, and may be polled by whoever calls this: never waited for.
+        let Ok(_gate) = self.gate.try_lock() else { return Ok(()) };
         if self.open.borrow().is_some() {
             return Ok(());
         }
         let Ok(Some(_held)) = self.lock.try_take() else { return Ok(()) };
         self.moved_at.set(self.connection.total_changes());
+        self.commits.set(0);
         self.read(|connection| {
             connection.busy_timeout(Duration::ZERO)?;
             let moved = connection.prepare_cached(statement)?.query_row([], |_| Ok(()));
@@ -217,13 +227,13 @@ impl SqliteStore {
     ///
     /// # Errors
     /// Where the log cannot be moved; nothing is lost by it.
-    pub async fn close(&self, log: Log) -> Result<(), StoreError> {
+    pub fn close(&self, log: Log) -> Result<(), StoreError> {
         let limit = match log {
             Log::Any => 0,
             Log::Long => LOG_SHORT,
         };
         let length = std::fs::metadata(&self.log).map_or(0, |metadata| metadata.len());
-        if length > limit { self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)").await } else { Ok(()) }
+        if length > limit { self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)") } else { Ok(()) }
     }
 }
 
@@ -343,10 +353,11 @@ impl Store for SqliteStore {
 
     fn idle(&self) -> Answer<'_, ()> {
         Box::pin(async move {
-            if self.connection.total_changes().saturating_sub(self.moved_at.get()) < CHANGES_BETWEEN {
+            let changes = self.connection.total_changes().saturating_sub(self.moved_at.get());
+            if self.commits.get() < COMMITS_BETWEEN && changes < CHANGES_BETWEEN {
                 return Ok(());
             }
-            self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await
+            self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)")
         })
     }
 

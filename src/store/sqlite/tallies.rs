@@ -22,6 +22,11 @@ type Key = [u8; 16];
 /// How many rows that have run out are forgotten with each write.
 const SWEEP: u32 = 16;
 
+/// What a row is about, in the column `lasting`: whose rows are forgotten beyond a number, and whose are not.
+const STRANGER: u8 = 0;
+const ENROLLED: u8 = 1;
+const SOURCE: u8 = 2;
+
 pub struct Tallies {
     limits: Limits,
     salt: [u8; 16],
@@ -48,7 +53,8 @@ impl Tallies {
                 Some(entry) => entry.now,
                 None => stored(connection, &key)?,
             };
-            if let Some(wait) = tally.and_then(|tally| self.rule(limit).wait(tally, now)) {
+            let rule = self.rule(limit);
+            if let Some(wait) = tally.and_then(|tally| rule.wait(rule.current(tally, now), now)) {
                 return Ok(Ruling::Wait { wait, by: limit });
             }
         }
@@ -56,6 +62,7 @@ impl Tallies {
     }
 
     pub fn charge(&self, connection: &Connection, origin: &Origin, now: UnixTime) -> rusqlite::Result<Ruling> {
+        self.change(connection, origin, |rule, tally, _| tally.map(|tally| rule.current(tally, now)))?;
         let ruling = self.standing(connection, origin, now)?;
         if ruling == Ruling::Heard {
             self.change(connection, origin, |rule, tally, _| Some(rule.charged(tally, now)))?;
@@ -130,20 +137,26 @@ impl Tallies {
         connection
             .prepare_cached(
                 "INSERT INTO throttle (key, failures, last, lasting, expires)
-                 VALUES (?1, ?2, ?3, EXISTS (SELECT 1 FROM authenticator WHERE subscriber = ?4), ?5)
+                 VALUES (?1, ?2, ?3, CASE WHEN ?4 IS NULL THEN 2 ELSE
+                 EXISTS (SELECT 1 FROM authenticator WHERE subscriber = ?4) END, ?5)
                  ON CONFLICT (key) DO UPDATE SET failures = excluded.failures, last = excluded.last,
                  lasting = excluded.lasting, expires = excluded.expires",
             )?
             .execute(params![key, tally.failures, integer(tally.last), entry.subscriber, integer(expires)])?;
         if entry.stored.is_none() {
-            self.sweep(connection, key, tally.last)?;
+            let kind = match entry.limit {
+                Limit::Subscriber => STRANGER,
+                Limit::Source => SOURCE,
+            };
+            self.sweep(connection, kind, key, tally.last)?;
         }
         Ok(())
     }
 
-    /// Forgets rows that have run out; one time in 256, what goes beyond the number of traces, the soonest to run out first.
-    fn sweep(&self, connection: &Connection, key: &Key, now: UnixTime) -> rusqlite::Result<()> {
-        for lasting in [0, 1] {
+    /// Forgets rows that have run out; one time in 256, those of `kind` beyond the number of traces, the soonest to run
+    /// out first. Strangers' names and sources each have a number of their own: neither drives the other out.
+    fn sweep(&self, connection: &Connection, kind: u8, key: &Key, now: UnixTime) -> rusqlite::Result<()> {
+        for lasting in [STRANGER, ENROLLED, SOURCE] {
             connection
                 .prepare_cached(
                     "DELETE FROM throttle WHERE key IN
@@ -153,14 +166,14 @@ impl Tallies {
         }
         if key.first() == Some(&0) {
             let traces: i64 = connection
-                .prepare_cached("SELECT count(*) FROM throttle WHERE lasting = 0")?
-                .query_row([], |row| row.get(0))?;
+                .prepare_cached("SELECT count(*) FROM throttle WHERE lasting = ?1")?
+                .query_row([kind], |row| row.get(0))?;
             connection
                 .prepare_cached(
                     "DELETE FROM throttle WHERE key IN
-                     (SELECT key FROM throttle WHERE lasting = 0 ORDER BY expires LIMIT ?1)",
+                     (SELECT key FROM throttle WHERE lasting = ?1 ORDER BY expires LIMIT ?2)",
                 )?
-                .execute([traces.saturating_sub(self.limits.traces.into()).max(0)])?;
+                .execute(params![kind, traces.saturating_sub(self.limits.traces.into()).max(0)])?;
         }
         Ok(())
     }
