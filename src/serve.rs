@@ -108,7 +108,7 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
         if server.is_done() {
             break;
         }
-        if server.has_room() && server.frames.has_line() {
+        if server.has_room() && server.frames.has_line(server.open) {
             continue;
         }
         if server.out.is_empty() {

@@ -584,3 +584,35 @@ fn a_process_that_starts_while_a_rotation_ends_serves() {
     assert_eq!((ended.status, told.as_str()), (Some(0), ""), "{answers:?}");
     assert_eq!(answers[0].told(), "accept");
 }
+
+#[test]
+fn a_key_taken_out_of_the_file_opens_no_cookie_in_a_process_that_runs() {
+    let phone = Phone::new(1);
+    let home = Home::with(&[("alice", &phone)]);
+    let mut gateway = Gateway::start(&home);
+    let login = json!({"session_id": "s", "key_value_pairs": {"otp": phone.fresh_code()}});
+    let accept = gateway.ask(&request(1, "alice", login));
+    let authorize =
+        |id: u64| request(id, "alice", json!({"type": "authorize", "session_id": "s", "cookie": accept.cookie()}));
+    assert_eq!(gateway.ask(&authorize(2)).verdict(), "accept");
+    home.run(&["keys", "rotate"], "").ok();
+    assert_eq!(gateway.ask(&authorize(3)).verdict(), "accept", "the old key is still there");
+    let keys = fs::read_to_string(key_file(&home)).unwrap();
+    let newest = keys.lines().last().unwrap();
+    fs::write(key_file(&home), format!("{newest}\n")).unwrap();
+    assert_eq!(gateway.ask(&authorize(4)).code(), "not_authenticated");
+    gateway.end().1.ok();
+}
+
+#[test]
+fn one_unreadable_authenticator_does_not_keep_the_holder_of_another_out() {
+    let home = Home::init();
+    home.set_clock(NOW);
+    let phones = [Phone::new(1), Phone::new(2)];
+    phones.iter().for_each(|phone| home.import("alice", phone));
+    database(&home)
+        .execute("UPDATE authenticator SET sealed = zeroblob(64) WHERE label = 'authenticator'", [])
+        .unwrap();
+    assert_eq!(home.ask_one(&attempt(1, "alice", &phones[1].code_at(NOW, 0))).told(), "accept");
+    assert!(home.ask_one(&attempt(2, "alice", "000000")).told().starts_with("internal_error/"));
+}

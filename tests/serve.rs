@@ -688,3 +688,51 @@ fn a_line_without_an_end_keeps_nobody_waiting() {
     assert_eq!(told, "accept");
     assert_eq!(rest.iter().map(Answer::code).collect::<Vec<_>>(), ["line_too_long"]);
 }
+
+// ------------------------------------------------------------------------------------------------ mended bugs
+
+#[test]
+fn housekeeping_never_waits_for_a_request_that_waits_for_the_lock() {
+    let (home, users) = crowd(600);
+    let mut gateway = Gateway::start(&home);
+    // So many commits that the log is to be moved at the next moment of rest.
+    for (n, (user, phone)) in users.iter().enumerate() {
+        assert_eq!(gateway.ask(&attempt(n, user, &phone.fresh_code())).told(), "accept");
+        if n < 500 {
+            continue;
+        }
+        let held = home.hold_store();
+        gateway.send(&attempt(format!("waits {n}"), user, "000000"));
+        // While that one stands in the queue, there is nothing else to do.
+        assert!(gateway.ask(&json!({"type": "hello", "id": format!("hello {n}")})).hello.is_some());
+        drop(held);
+        gateway.answer(format!("waits {n}"));
+    }
+    gateway.end().1.ok();
+}
+
+#[test]
+fn the_last_line_is_answered_where_there_was_no_room_for_it() {
+    let (home, _) = crowd(1);
+    home.set("plugin", "max_in_flight", "1");
+    let lines: Vec<_> = (0..5).map(|n| request(n, "user0", json!({})).to_string()).collect();
+    let asked = home.ask_raw(lines.join("\n"));
+    assert_eq!(asked.answers.len(), 5);
+}
+
+#[test]
+fn a_reader_who_does_not_read_cannot_keep_a_process_from_ending() {
+    let (home, _) = crowd(1);
+    home.set("plugin", "deadline", "1");
+    let mut gateway = Gateway::start(&home);
+    let output = gateway.take_output();
+    let mut input = gateway.take_input();
+    let flood = thread::spawn(move || {
+        let line = format!("{}\n", request(1, "user0", json!({})));
+        while input.write_all(line.as_bytes()).is_ok() {}
+    });
+    // Whatever of the flood was read by then waits for a reader, for as long as one deadline.
+    gateway.signal("TERM");
+    flood.join().unwrap();
+    drop(output);
+}

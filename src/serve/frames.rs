@@ -62,9 +62,9 @@ impl Frames {
         self.unread().is_empty() && !self.skipping
     }
 
-    /// Whether a whole line is there.
-    pub fn has_line(&self) -> bool {
-        self.unread().contains(&b'\n')
+    /// Whether a line is there; at the end of input (not `open`), also one that has no end.
+    pub fn has_line(&self, open: bool) -> bool {
+        self.unread().contains(&b'\n') || (!open && !self.is_empty())
     }
 
     /// The next line; at the end of input (not `open`), also one that has no end.

@@ -160,3 +160,12 @@ fn the_end_of_a_session_is_always_accepted() {
         assert_eq!((answer.reason(), answer.cookie.as_deref()), ("the session ended", None));
     }
 }
+
+#[test]
+fn a_session_of_somebody_who_no_longer_is_enrolled_is_not_authorized() {
+    let (home, phone) = alice();
+    let cookie = json!(login(&home, &phone, "alice", json!("s")).cookie());
+    assert_eq!(authorize(&home, "alice", json!("s"), cookie.clone()).verdict(), "accept");
+    home.run(&["remove", "alice", "--all"], "").ok();
+    assert_eq!(authorize(&home, "alice", json!("s"), cookie).code(), "not_enrolled");
+}

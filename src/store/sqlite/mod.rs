@@ -42,8 +42,8 @@ const LOG_SHORT: u64 = 64 * 4120;
 /// A process that stays moves the log after this many commits or changed rows, and lets it be overwritten from its start:
 /// a sync of blocks that are there already is the cheaper one. So many that the pause meets fewer than one request in a
 /// hundred, whether they come one by one or many to a commit.
-const COMMITS_BETWEEN: u32 = 256;
-const CHANGES_BETWEEN: u64 = 8192;
+const COMMITS_BETWEEN: u32 = 512;
+const CHANGES_BETWEEN: u64 = 16_384;
 
 /// The embedded store.
 pub struct SqliteStore {
