@@ -66,6 +66,9 @@ fn make_directory(dir: &Path) -> Result<(), AdminError> {
     if dir.is_dir() {
         return files::check(dir, files::Exposure::Readable).map(|_| ()).map_err(data);
     }
+    if let Some(parent) = dir.parent() {
+        std::fs::create_dir_all(parent).map_err(|error| AdminError::Data(format!("{}: {error}", dir.display())))?;
+    }
     files::create_private_directory(dir).map_err(data)
 }
 
