@@ -14,7 +14,7 @@
 //! | layer | modules | what they are |
 //! |---|---|---|
 //! | 0 | `domain` | the words: no I/O, no clock, no wire format |
-//! | 1 | `files`, `otp`, `policy`, `gateway` | guarded files; algorithms; rules; who asks |
+//! | 1 | `files`, `ready`, `otp`, `policy`, `gateway` | guarded files; descriptors asked without waiting; algorithms; rules; who asks |
 //! | 2 | `config`, `clock` | plugin.ini, typed; the one reader of clocks |
 //! | 3 | `secret`, `store` | sealing; what is remembered |
 //! | 4 | `client` | who verifies |
@@ -33,6 +33,7 @@ pub mod gateway;
 pub mod log;
 pub mod otp;
 pub mod policy;
+pub mod ready;
 pub mod secret;
 pub mod serve;
 pub mod setup;

@@ -1,16 +1,16 @@
 //! What is written about a verdict: one audit line, foreign text made safe, never a code or a secret at any level.
 
+mod syslog;
+
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use tracing::Event;
 use tracing::field::{Field, Visit};
@@ -26,16 +26,15 @@ use crate::config::value::{Destination, Format, Level};
 use crate::config::{Config, Logging, Mistake};
 use crate::domain::foreign::Foreign;
 use crate::domain::verdict::{Accept, NeedInfo, Reject, Verdict};
+use crate::ready::{self, AT_ONCE, Want};
+use syslog::Syslog;
 
 /// How much is kept in memory at most.
 const BUFFER: usize = 256 * 1024;
 
-/// A pipe that can be written to at all takes this much at once (pipe(7), PIPE_BUF).
-const AT_ONCE: usize = 4096;
-
 /// The log of this process.
 #[derive(Clone)]
-pub struct Log(Option<Buffered>);
+pub struct Log(Buffered);
 
 impl Log {
     /// Starts logging as `config` says.
@@ -85,13 +84,12 @@ impl Log {
             Format::Text => install(lines.event_format(line).finish()),
             Format::Json => install(lines.json().flatten_event(true).finish()),
         }
-        Ok(Self(Some(buffered)))
+        Ok(Self(buffered))
     }
 
     /// Opens the log file again, for whoever has moved it away (SIGHUP). One that cannot be opened is written on.
     pub fn reopen(&self) {
-        let Some(buffered) = &self.0 else { return };
-        let mut inner = buffered.lock();
+        let mut inner = self.0.lock();
         inner.write_out();
         match &mut inner.sink {
             Sink::File { file, path } => {
@@ -107,15 +105,14 @@ impl Log {
     /// Writes what is in memory: before an answer leaves, and at the end. Where nobody takes it, nobody waits for that:
     /// the answers go on, and what did not fit is counted.
     pub fn flush(&self) {
-        let Some(buffered) = &self.0 else { return };
         let lost = {
-            let mut inner = buffered.lock();
+            let mut inner = self.0.lock();
             inner.write_out();
             if inner.buffer.is_empty() { std::mem::take(&mut inner.lost) } else { 0 }
         };
         if lost > 0 {
             tracing::warn!(lost, "log lines are missing before this one: nobody took them");
-            buffered.lock().write_out();
+            self.0.lock().write_out();
         }
     }
 }
@@ -215,46 +212,6 @@ enum Sink {
     Syslog(Syslog),
 }
 
-/// The local log daemon. `syslog(3)` waits for one that does not read; this does not.
-struct Syslog(Option<UnixDatagram>);
-
-impl Syslog {
-    /// Facility authpriv, severity info (RFC 3164, 4.1.1).
-    const PRIORITY: u8 = 10 * 8 + 6;
-
-    fn new() -> Self {
-        Self(Self::connect().ok())
-    }
-
-    fn connect() -> io::Result<UnixDatagram> {
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
-        socket.connect("/dev/log")?;
-        Ok(socket)
-    }
-
-    /// Sends the first line of `lines`; says how much that was. Connects again where the daemon was restarted.
-    fn send(&mut self, lines: &[u8]) -> io::Result<usize> {
-        let end = lines.iter().position(|b| *b == b'\n').unwrap_or(lines.len());
-        let text = String::from_utf8_lossy(lines.get(..end).unwrap_or_default());
-        let datagram = format!("<{}>countersign[{}]: {text}", Self::PRIORITY, std::process::id());
-        let sent = match &self.0 {
-            Some(socket) => socket.send(datagram.as_bytes()),
-            None => Err(io::ErrorKind::NotConnected.into()),
-        };
-        match sent {
-            Ok(_) => Ok(end + 1),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
-            Err(_) => {
-                let socket = Self::connect()?;
-                let sent = socket.send(datagram.as_bytes());
-                self.0 = Some(socket);
-                sent.map(|_| end + 1)
-            }
-        }
-    }
-}
-
 struct Inner {
     sink: Sink,
     buffer: Vec<u8>,
@@ -290,7 +247,7 @@ impl Inner {
         let mut written = 0;
         while let Some(rest) = self.buffer.get(written..).filter(|rest| !rest.is_empty()) {
             let (taken, all) = match &mut self.sink {
-                Sink::Stderr if !takes_more(io::stderr().as_fd()) => (Ok(0), false),
+                Sink::Stderr if !ready::is_ready(io::stderr().as_fd(), Want::Write).unwrap_or(true) => (Ok(0), false),
                 Sink::Stderr => (io::stderr().write(rest.get(..AT_ONCE).unwrap_or(rest)), true),
                 Sink::File { file, path: _ } => (file.write(rest), true),
                 Sink::Syslog(syslog) => (syslog.send(rest), true),
@@ -307,14 +264,6 @@ impl Inner {
         }
         self.buffer.drain(..written.min(self.buffer.len()));
     }
-}
-
-/// Whether a little can be written to `fd` without waiting.
-fn takes_more(fd: BorrowedFd<'_>) -> bool {
-    let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // An error, such as a closed end, is met by the write.
-    poll(&mut asked, Some(&now)).map_or(true, |ready| ready > 0)
 }
 
 #[derive(Clone)]

@@ -3,13 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// What can be written to at all takes this much at once (pipe(7), PIPE_BUF).
-const AT_ONCE: usize = 4096;
+use crate::ready::{self, AT_ONCE, Want};
 
 /// An empty pipe takes this much at once: its capacity, unless somebody made it smaller (pipe(7)).
 const AT_ONCE_IF_EMPTY: usize = 64 * 1024;
@@ -17,7 +15,7 @@ const AT_ONCE_IF_EMPTY: usize = 64 * 1024;
 /// One end of a conversation.
 pub struct Stream {
     kind: Waiting,
-    flags: PollFlags,
+    want: Want,
     /// The capacity in bytes, where it is a pipe.
     pipe: usize,
 }
@@ -35,7 +33,7 @@ impl Stream {
     /// # Errors
     /// Where the runtime cannot watch it.
     pub fn reader(fd: OwnedFd) -> io::Result<Self> {
-        Self::new(fd, Interest::READABLE, PollFlags::IN)
+        Self::new(fd, Interest::READABLE, Want::Read)
     }
 
     /// For writing to `fd`.
@@ -43,10 +41,10 @@ impl Stream {
     /// # Errors
     /// Where the runtime cannot watch it.
     pub fn writer(fd: OwnedFd) -> io::Result<Self> {
-        Self::new(fd, Interest::WRITABLE, PollFlags::OUT)
+        Self::new(fd, Interest::WRITABLE, Want::Write)
     }
 
-    fn new(fd: OwnedFd, interest: Interest, flags: PollFlags) -> io::Result<Self> {
+    fn new(fd: OwnedFd, interest: Interest, want: Want) -> io::Result<Self> {
         let pipe = rustix::pipe::fcntl_getpipe_size(&fd).unwrap_or(0);
         #[expect(
             deprecated,
@@ -61,7 +59,7 @@ impl Stream {
                 (_, cause) => return Err(cause),
             },
         };
-        Ok(Self { kind, flags, pipe })
+        Ok(Self { kind, want, pipe })
     }
 
     /// Another handle on the same end.
@@ -151,8 +149,6 @@ impl Stream {
 
     /// Whether reading or writing a little does not block now. The runtime remembers readiness; this asks for it.
     fn is_ready(&self, event: &AsyncFd<OwnedFd>) -> io::Result<bool> {
-        let mut asked = [PollFd::from_borrowed_fd(event.get_ref().as_fd(), self.flags)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        Ok(rustix::io::retry_on_intr(|| poll(&mut asked, Some(&now)))? > 0)
+        ready::is_ready(event.get_ref().as_fd(), self.want)
     }
 }

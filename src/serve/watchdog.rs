@@ -9,12 +9,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use super::late;
 use super::stream::Stream;
 use crate::domain::verdict::Verdict;
 use crate::gateway::{Protocol, RequestId};
+use crate::ready::{self, Want};
 
 /// How long after the deadline the working thread may still answer by itself.
 const GRACE: Duration = Duration::from_millis(20);
@@ -131,7 +130,7 @@ impl Shared {
             let now = Instant::now();
             let wait = match due.checked_duration_since(now).filter(|wait| !wait.is_zero()) {
                 Some(wait) => wait,
-                None if state.mid_line || !is_writable(output) => AGAIN,
+                None if state.mid_line || !ready::is_ready(output.as_fd(), Want::Write).unwrap_or(false) => AGAIN,
                 None => {
                     Self::answer(&mut state, (due, number), output, protocol);
                     continue;
@@ -155,10 +154,4 @@ impl Shared {
             std::process::exit(70);
         }
     }
-}
-
-fn is_writable(output: &File) -> bool {
-    let mut asked = [PollFd::from_borrowed_fd(output.as_fd(), PollFlags::OUT)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut asked, Some(&now)).is_ok_and(|ready| ready > 0)
 }
