@@ -29,3 +29,8 @@ impl Clock {
         Moment { now: self.now(), deadline: Instant::now() + allowance, allowance }
     }
 }
+
+/// How long it is until `until`; nothing where that is over.
+pub fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
+}

@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use crate::client::{self, MfaClient, Push};
+use crate::client::{self, Push, Wired};
 use crate::config::{Auth, Config};
-use crate::domain::attempt::Attempt;
+use crate::domain::attempt::{Attempt, Numbers};
 use crate::domain::claimant::{Claimant, MfaIdentity, Subscriber};
 use crate::domain::fault::{Class, Fault, Reach};
 use crate::domain::outcome::{Denial, Factor, Outcome, Proof};
@@ -40,7 +40,7 @@ pub struct Decision {
 /// Everything that a decision needs.
 pub struct Engine {
     auth: Auth,
-    clients: Vec<Box<dyn MfaClient>>,
+    clients: Vec<Wired>,
     store: Rc<dyn Store>,
     sealer: Rc<Sealer>,
 }
@@ -82,12 +82,7 @@ impl Engine {
     }
 
     /// An engine with other clients.
-    pub fn with_clients(
-        config: &Config,
-        store: Rc<dyn Store>,
-        sealer: Rc<Sealer>,
-        clients: Vec<Box<dyn MfaClient>>,
-    ) -> Self {
+    pub fn with_clients(config: &Config, store: Rc<dyn Store>, sealer: Rc<Sealer>, clients: Vec<Wired>) -> Self {
         Self { auth: config.auth.clone(), clients, store, sealer }
     }
 
@@ -119,7 +114,7 @@ impl Engine {
     /// A denial, with the client that it is about.
     fn denied(&self, denial: Denial) -> Reject {
         let service = match denial.class() {
-            Class::AuthenticationFailure => self.clients.first().map(|client| client.section().to_owned()),
+            Class::AuthenticationFailure => self.clients.first().map(|wired| wired.client.section().to_owned()),
             Class::PolicyDenied
             | Class::CommunicationError
             | Class::ServiceUnreachable
@@ -138,10 +133,12 @@ impl Engine {
         let client = self
             .clients
             .first()
+            .map(|wired| &wired.client)
             .ok_or_else(|| Fault::internal("no_client", "no client is configured"))
             .map_err(End::Fault)?;
         let origin = Origin { subscriber, source: session.client_ip.as_deref().map(canonical_source) };
-        let attempt = Attempt { subscriber: &origin.subscriber, identity: &identity, session, moment };
+        let attempt =
+            Attempt { subscriber: &origin.subscriber, identity: &identity, session, moment, numbers: Numbers::Unseen };
 
         let step =
             collect::step(request.answers.otp(), session.protocol.as_deref(), &self.auth.interactive_protocols.0);
@@ -154,12 +151,12 @@ impl Engine {
                 Push::Unable => return Err(Denial::CodeRequired.into()),
                 Push::Able => {
                     heard(self.store.standing(&origin, moment.now).await?)?;
-                    client.push_authenticate(&attempt).await
+                    client.push_start(&attempt).await
                 }
             },
             collect::Step::Verify(code) => {
                 heard(self.store.charge(&origin, moment.now).await?)?;
-                let outcome = client.otp_authenticate(&attempt, code).await;
+                let outcome = client.otp_authenticate(&attempt, code, None).await;
                 self.take_back(&origin, &outcome).await?;
                 outcome
             }
@@ -170,9 +167,8 @@ impl Engine {
                 Ok(accept_proved(claimant, identity, proof, cookie))
             }
             Outcome::Denied(denial) => Err(denial.into()),
-            Outcome::Ask { question, state: _ } => {
-                let cookie = self.cookie(Progress::Asked, request, &claimant, moment)?;
-                Ok(Verdict::NeedInfo(NeedInfo { question, cookie: Some(cookie) }))
+            Outcome::Ask { prompt: _, state: _ } | Outcome::Pushed { show: _, state: _ } => {
+                Err(Denial::CodeRequired.into())
             }
         }
     }
@@ -184,7 +180,7 @@ impl Engine {
             Some(Progress::Asked) | None => return Err(Denial::NotAuthenticated.into()),
         }
         let subscriber = Subscriber::canonical(&claimant.0);
-        for client in &self.clients {
+        for Wired { client, .. } in &self.clients {
             if !self.store.authenticators(&subscriber, client.section()).await?.is_empty() {
                 return Ok(accept(Some(claimant), None, "the session was authenticated", None));
             }
@@ -201,7 +197,7 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let credit = match outcome {
             Ok(Outcome::Verified(_)) => Credit::Success,
-            Ok(Outcome::Ask { question: _, state: _ }) => Credit::Refund,
+            Ok(Outcome::Ask { prompt: _, state: _ } | Outcome::Pushed { show: _, state: _ }) => Credit::Refund,
             Err(error) => match error.reach() {
                 Reach::NotSent => Credit::Refund,
                 Reach::Sent | Reach::Answered => return Ok(()),

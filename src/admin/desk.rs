@@ -8,6 +8,7 @@ use data_encoding::BASE32_NOPAD;
 
 use super::AdminError;
 use crate::clock::Clock;
+use crate::config::value::ClientName;
 use crate::domain::authenticator::{Authenticator, AuthenticatorId};
 use crate::domain::claimant::Subscriber;
 use crate::domain::foreign::Foreign;
@@ -70,13 +71,10 @@ impl Desk {
         }
     }
 
-    /// The authenticators of `user`, of every client.
+    /// The authenticators of `subscriber` that are kept here.
     pub fn authenticators_of(&self, subscriber: &Subscriber) -> Result<Vec<Authenticator>, AdminError> {
-        let mut all = Vec::new();
-        for kind in &self.setup.config.plugin.clients.0 {
-            all.extend(self.settled(self.store().authenticators(subscriber, kind.section()))?);
-        }
-        Ok(all)
+        // The remote services keep the authenticators of theirs.
+        Ok(self.settled(self.store().authenticators(subscriber, &ClientName::Totp.section()))?)
     }
 }
 

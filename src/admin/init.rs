@@ -33,7 +33,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), AdminError> {
         return Err(AdminError::Data(format!("{}: is there already; nothing was changed", ini.display())));
     }
     make_directory(&dir)?;
-    let text = example::text();
+    let text = example::local();
     let config = Config::parse(&ini, &text)?;
     let key = keys::generate().map_err(|error| AdminError::Failed(format!("no randomness: {error}")))?;
     files::remove_if_empty(&dir.join("master.key"))?;

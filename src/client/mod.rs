@@ -1,30 +1,56 @@
 //! Who verifies: the clients behind one trait. Each is one file and two lines here.
 //!
-//! A client never retries, sleeps or reads a clock beyond what its attempt gives it, and knows no gateway protocol.
+//! A client never retries, sleeps or reads a clock beyond what its attempt and [`http`] give it, and knows no gateway
+//! protocol.
 
+pub mod http;
 pub mod totp;
 
+use std::cell::OnceCell;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::config::Config;
-use crate::config::value::ClientKind;
+use crate::config::clients::on_unreachable;
+use crate::config::value::{ClientName, OnUnreachable, ServiceSecret};
 use crate::domain::attempt::Attempt;
 use crate::domain::fault::{Class, Fault, Reach};
-use crate::domain::outcome::Outcome;
-use crate::domain::secret::TypedCode;
+use crate::domain::outcome::{ClientState, Denial, Outcome, Refusal};
+use crate::domain::secret::{Secret, TypedCode};
 use crate::secret::seal::{SealError, Sealer};
+use crate::secret::service;
 use crate::store::{Store, StoreError};
 
 /// What a client promises to give.
 pub type Reply<'a> = Pin<Box<dyn Future<Output = Result<Outcome, ClientError>> + 'a>>;
 
-/// Whether a client can push. All of them take codes.
+/// Something a client does for nobody who waits.
+pub type Chore<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// Where a client verifies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In this process, over the store.
+    Here,
+    /// At a service, which knows its own subscribers.
+    Remote,
+}
+
+/// Whether a client can push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Push {
+    Able,
+    Unable,
+}
+
+/// Whether a client takes codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codes {
     Able,
     Unable,
 }
@@ -34,25 +60,67 @@ pub trait MfaClient {
     /// The section of plugin.ini that configures it.
     fn section(&self) -> &str;
 
-    /// Whether [`MfaClient::push_authenticate`] can do anything.
+    /// Where it verifies.
+    fn place(&self) -> Place;
+
+    /// Whether [`MfaClient::push_start`] can do anything.
     fn push(&self) -> Push;
 
-    /// Asks the subscriber's device for an approval.
-    fn push_authenticate<'a>(&'a self, attempt: &'a Attempt<'a>) -> Reply<'a>;
+    /// Whether [`MfaClient::otp_authenticate`] can do anything.
+    fn codes(&self) -> Codes {
+        Codes::Able
+    }
 
-    /// Verifies what the claimant typed.
-    fn otp_authenticate<'a>(&'a self, attempt: &'a Attempt<'a>, otp: &'a TypedCode) -> Reply<'a>;
+    /// Verifies what the claimant typed; `state` is what came with the question that it answers, if a client asked it. Also
+    /// where a push waits and a code is typed in its place.
+    fn otp_authenticate<'a>(
+        &'a self,
+        attempt: &'a Attempt<'a>,
+        otp: &'a TypedCode,
+        state: Option<&'a ClientState>,
+    ) -> Reply<'a>;
+
+    /// Asks the subscriber's device for an approval, and does not wait for it: [`Outcome::Pushed`]. Where the service sends
+    /// a code instead: [`Outcome::Ask`].
+    fn push_start<'a>(&'a self, _attempt: &'a Attempt<'a>) -> Reply<'a> {
+        Box::pin(async { Ok(Outcome::Denied(Denial::CodeRequired)) })
+    }
+
+    /// Waits for the answer to what was pushed, until [`crate::domain::time::Moment::until`]: verified or denied. May be
+    /// asked again for the same `state`, also by another process.
+    fn push_wait<'a>(&'a self, _attempt: &'a Attempt<'a>, _state: &'a ClientState) -> Reply<'a> {
+        Box::pin(async { Ok(Outcome::Denied(Denial::ChallengeGone)) })
+    }
+
+    /// Takes back what was pushed, as far as the service can; nobody waits for it.
+    fn push_cancel<'a>(&'a self, _attempt: &'a Attempt<'a>, _state: &'a ClientState) -> Chore<'a> {
+        Box::pin(async {})
+    }
+}
+
+/// What a service did, or did not.
+#[derive(Clone, Debug, Error)]
+#[error("{reason}")]
+pub struct ServiceError {
+    pub code: &'static str,
+    pub reason: String,
+    pub reach: Reach,
+    /// How long the service asks to be left alone.
+    pub retry_after: Option<Duration>,
 }
 
 /// What kept a client from an outcome. Not the claimant's doing.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum ClientError {
     /// The service answered, but not as its protocol says.
-    #[error("{reason}")]
-    Communication { code: &'static str, reason: String, reach: Reach },
-    /// No service was reached.
-    #[error("{reason}")]
-    Unreachable { code: &'static str, reason: String, reach: Reach },
+    #[error(transparent)]
+    Communication(ServiceError),
+    /// No service was reached, or none answered.
+    #[error(transparent)]
+    Unreachable(ServiceError),
+    /// What plugin.ini names for the client cannot be used.
+    #[error("{0}")]
+    Unusable(String),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the authenticator's secret cannot be opened: {0}")]
@@ -62,13 +130,62 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// How far the request got.
-    pub const fn reach(&self) -> Reach {
+    /// The service answered, but not as its protocol says; `reason` is for the operator and holds no secret.
+    pub fn communication(code: &'static str, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self::Communication(ServiceError { code, reason, reach: Reach::Answered, retry_after: None })
+    }
+
+    /// No service was reached, or none answered.
+    pub fn unreachable(code: &'static str, reason: impl Into<String>, reach: Reach) -> Self {
+        Self::Unreachable(ServiceError { code, reason: reason.into(), reach, retry_after: None })
+    }
+
+    fn map(self, change: impl FnOnce(ServiceError) -> ServiceError) -> Self {
         match self {
-            Self::Communication { code: _, reason: _, reach } | Self::Unreachable { code: _, reason: _, reach } => {
-                *reach
-            }
-            Self::Store(_) | Self::Seal(_) | Self::Authenticator(_) => Reach::NotSent,
+            Self::Communication(error) => Self::Communication(change(error)),
+            Self::Unreachable(error) => Self::Unreachable(change(error)),
+            Self::Unusable(_) | Self::Store(_) | Self::Seal(_) | Self::Authenticator(_) => self,
+        }
+    }
+
+    /// The same, with how long the service asks to be left alone.
+    #[must_use]
+    pub fn retry_after(self, retry_after: Option<Duration>) -> Self {
+        self.map(|error| ServiceError { retry_after, ..error })
+    }
+
+    /// The same, before an answer came.
+    #[must_use]
+    pub fn reach_sent(self) -> Self {
+        self.map(|error| ServiceError { reach: Reach::Sent, ..error })
+    }
+
+    const fn service(&self) -> Option<&ServiceError> {
+        match self {
+            Self::Communication(error) | Self::Unreachable(error) => Some(error),
+            Self::Unusable(_) | Self::Store(_) | Self::Seal(_) | Self::Authenticator(_) => None,
+        }
+    }
+
+    /// How far the request got.
+    pub fn reach(&self) -> Reach {
+        self.service().map_or(Reach::NotSent, |error| error.reach)
+    }
+
+    /// How long the service asks to be left alone.
+    pub fn asked_to_wait(&self) -> Option<Duration> {
+        let asked = self.service()?;
+        let is_asked = asked.code == "rate_limited";
+        asked.retry_after.or_else(|| is_asked.then_some(Duration::from_secs(1)))
+    }
+
+    /// Whether looking once more may help: nothing was wrong with what was asked.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Communication(_) => self.asked_to_wait().is_some(),
+            Self::Unusable(_) | Self::Store(_) | Self::Seal(_) | Self::Authenticator(_) => false,
         }
     }
 
@@ -76,8 +193,9 @@ impl ClientError {
     pub fn into_fault(self, section: &str) -> Fault {
         let reason = self.to_string();
         let (class, code) = match self {
-            Self::Communication { code, reason: _, reach: _ } => (Class::CommunicationError, code),
-            Self::Unreachable { code, reason: _, reach: _ } => (Class::ServiceUnreachable, code),
+            Self::Communication(error) => (Class::CommunicationError, error.code),
+            Self::Unreachable(error) => (Class::ServiceUnreachable, error.code),
+            Self::Unusable(_) => (Class::InternalError, "client_unusable"),
             Self::Store(_) => (Class::InternalError, "store_failed"),
             Self::Seal(_) => (Class::InternalError, "secret_unreadable"),
             Self::Authenticator(_) => (Class::InternalError, "authenticator_unreadable"),
@@ -86,12 +204,90 @@ impl ClientError {
     }
 }
 
-/// The clients that `[plugin] clients` names, the default first.
-pub fn build(config: &Config, store: &Rc<dyn Store>, sealer: &Rc<Sealer>) -> Vec<Box<dyn MfaClient>> {
-    let build = |kind: &ClientKind| -> Box<dyn MfaClient> {
-        match kind {
-            ClientKind::Totp => Box::new(totp::TotpClient::new(&config.totp, Rc::clone(store), Rc::clone(sealer))),
+/// A service's no; `said` is for the operator, and may hold text of the service.
+pub fn refused(why: Refusal, said: &str) -> Outcome {
+    Outcome::Denied(Denial::refused(why, said))
+}
+
+/// A client with what plugin.ini says about its absence.
+pub struct Wired {
+    pub client: Rc<dyn MfaClient>,
+    pub on_unreachable: OnUnreachable,
+    /// How long `accept` goes on; `None`: as long as the service is away.
+    pub degraded_for: Option<Duration>,
+}
+
+/// What a client is made of.
+pub struct Parts<'a> {
+    pub config: &'a Config,
+    pub store: &'a Rc<dyn Store>,
+    pub sealer: &'a Rc<Sealer>,
+}
+
+impl Parts<'_> {
+    /// The secret of ours that plugin.ini names, read when it is needed first.
+    pub fn secret(&self, source: &ServiceSecret) -> LazySecret {
+        let directory = self.config.resolve(Path::new(""));
+        LazySecret { source: source.clone(), directory, read: OnceCell::new() }
+    }
+
+    /// A path that plugin.ini names, made absolute.
+    pub fn resolve(&self) -> impl Fn(&Path) -> PathBuf + '_ {
+        |path| self.config.resolve(path)
+    }
+}
+
+/// A secret of ours at a service.
+#[derive(Debug)]
+pub struct LazySecret {
+    source: ServiceSecret,
+    directory: PathBuf,
+    read: OnceCell<Result<Secret<String>, String>>,
+}
+
+impl LazySecret {
+    /// The secret.
+    ///
+    /// # Errors
+    /// [`ClientError::Unusable`] where it cannot be read.
+    pub fn get(&self) -> Result<&Secret<String>, ClientError> {
+        let read = || service::read(&self.source, |path| self.directory.join(path)).map_err(|error| error.to_string());
+        self.read.get_or_init(read).as_ref().map_err(|reason| ClientError::Unusable(reason.clone()))
+    }
+}
+
+/// The clients that `[plugin] clients` names, the default first, and behind them those that only stand in for others.
+pub fn build(config: &Config, store: &Rc<dyn Store>, sealer: &Rc<Sealer>) -> Vec<Wired> {
+    let parts = Parts { config, store, sealer };
+    let mut names = config.plugin.clients.0.clone();
+    for (_, remote) in config.remote.remotes() {
+        if let Ok(OnUnreachable::Client(name)) = on_unreachable(remote)
+            && !names.contains(&name)
+        {
+            names.push(name);
         }
+    }
+    names.iter().filter_map(|name| wire(name, &parts)).collect()
+}
+
+/// One client; `None` where its section is not there, which the configuration has refused already.
+fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
+    let (config, sections) = (parts.config, &parts.config.remote);
+    let client: Rc<dyn MfaClient> = match name {
+        ClientName::Totp => {
+            Rc::new(totp::TotpClient::new(&config.totp, Rc::clone(parts.store), Rc::clone(parts.sealer)))
+        }
+        ClientName::Privacyidea => return None,
+        ClientName::Duo => return None,
+        ClientName::Okta => return None,
+        ClientName::Yubico => return None,
+        ClientName::Oidc => return None,
+        ClientName::Http(_) => return None,
     };
-    config.plugin.clients.0.iter().map(build).collect()
+    let remote = sections.remote(name);
+    Some(Wired {
+        client,
+        on_unreachable: remote.and_then(|remote| on_unreachable(remote).ok()).unwrap_or(OnUnreachable::Reject),
+        degraded_for: remote.map(|remote| remote.degraded_for.0).filter(|s| *s > 0).map(Duration::from_secs),
+    })
 }

@@ -3,11 +3,11 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use super::{ClientError, MfaClient, Push, Reply};
+use super::{ClientError, MfaClient, Place, Push, Reply};
 use crate::config;
 use crate::domain::attempt::Attempt;
 use crate::domain::authenticator::{Authenticator, Totp};
-use crate::domain::outcome::{Denial, Factor, Outcome, Proof};
+use crate::domain::outcome::{ClientState, Denial, Factor, Outcome, Proof};
 use crate::domain::secret::{SecretBytes, TypedCode};
 use crate::otp::typed;
 use crate::otp::window::{Match, Verifier};
@@ -148,7 +148,13 @@ const fn telling(denial: &Denial) -> u8 {
         | Denial::CodeRequired
         | Denial::Throttled { wait: _, by: _ }
         | Denial::NotAuthenticated
-        | Denial::Cancelled => 0,
+        | Denial::Cancelled
+        | Denial::Refused { why: _, said: _ }
+        | Denial::PushOff { reason: _ }
+        | Denial::PushOutstanding
+        | Denial::PushBlocked { wait: _ }
+        | Denial::Superseded
+        | Denial::ChallengeGone => 0,
     }
 }
 
@@ -157,15 +163,20 @@ impl MfaClient for TotpClient {
         "totp"
     }
 
+    fn place(&self) -> Place {
+        Place::Here
+    }
+
     fn push(&self) -> Push {
         Push::Unable
     }
 
-    fn push_authenticate<'a>(&'a self, _attempt: &'a Attempt<'a>) -> Reply<'a> {
-        Box::pin(async { Ok(Outcome::Denied(Denial::CodeRequired)) })
-    }
-
-    fn otp_authenticate<'a>(&'a self, attempt: &'a Attempt<'a>, otp: &'a TypedCode) -> Reply<'a> {
+    fn otp_authenticate<'a>(
+        &'a self,
+        attempt: &'a Attempt<'a>,
+        otp: &'a TypedCode,
+        _state: Option<&'a ClientState>,
+    ) -> Reply<'a> {
         Box::pin(self.verify(attempt, otp))
     }
 }

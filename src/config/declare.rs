@@ -12,6 +12,8 @@ pub struct OptionDeclaration {
     /// The doc comment, a line each.
     pub doc: &'static [&'static str],
     pub default: &'static str,
+    /// Whether the section cannot do without; the default then is an example.
+    pub required: bool,
     pub expected: fn() -> String,
 }
 
@@ -21,6 +23,26 @@ pub struct SectionDeclaration {
     pub name: &'static str,
     pub doc: &'static [&'static str],
     pub options: &'static [OptionDeclaration],
+    /// Options that several sections have, declared once.
+    pub shared: &'static [OptionDeclaration],
+}
+
+impl SectionDeclaration {
+    /// Every option of the section, its own first.
+    pub fn all(&self) -> impl Iterator<Item = &'static OptionDeclaration> + Clone {
+        self.options.iter().chain(self.shared)
+    }
+}
+
+/// The value of an option that `section` cannot do without. `None` after a mistake was noted.
+pub fn required<T: Value>(section: Option<&Section>, name: &str, example: &str, mistakes: &mut Mistakes) -> Option<T> {
+    let section = section?;
+    if section.entries.iter().any(|entry| entry.name == name) {
+        return value(Some(section), name, example, mistakes);
+    }
+    let text = format_args!("is missing; expected {}, such as {name} = {example}", T::expected());
+    mistakes.at_option(section.line, &section.name, name, text);
+    None
 }
 
 /// The value of an option, or of its default where the file does not have it. `None` after a mistake was noted.
@@ -41,29 +63,77 @@ pub fn value<T: Value>(section: Option<&Section>, name: &str, default: &str, mis
     value
 }
 
-/// Notes every section and option that is not declared.
-pub fn refuse_unknown(sections: &[Section], declared: &[SectionDeclaration], mistakes: &mut Mistakes) {
-    for section in sections {
-        let Some(declaration) = declared.iter().find(|d| d.name == section.name) else {
-            let hint = suggestion(&section.name, declared.iter().map(|d| d.name), true);
-            mistakes.at_line(section.line, format_args!("[{}]: unknown section{hint}", Foreign(&section.name)));
-            continue;
-        };
-        for entry in &section.entries {
-            if !declaration.options.iter().any(|option| option.name == entry.name) {
-                let hint = suggestion(&entry.name, declaration.options.iter().map(|option| option.name), false);
-                mistakes.at_option(
-                    entry.line,
-                    &section.name,
-                    &Foreign(&entry.name).to_string(),
-                    format_args!("unknown option{hint}"),
-                );
-            }
+/// Notes every option of `section` that is not in `known`.
+pub fn refuse_unknown_options<'a>(
+    section: &Section,
+    known: impl Iterator<Item = &'a OptionDeclaration> + Clone,
+    mistakes: &mut Mistakes,
+) {
+    for entry in &section.entries {
+        if !known.clone().any(|option| option.name == entry.name) {
+            let hint = suggestion(&entry.name, known.clone().map(|option| option.name), false);
+            let name = Foreign(&entry.name).to_string();
+            mistakes.at_option(entry.line, &section.name, &name, format_args!("unknown option{hint}"));
         }
     }
 }
 
-/// Declares the sections: a struct each, the struct of them all, and the table that the example is printed from.
+/// What reads an option: as it stands, or as one that the section cannot do without.
+macro_rules! read_option {
+    ($found:expr, $option:ident, $Type:ty, $default:literal, $mistakes:expr) => {
+        $crate::config::declare::value::<$Type>($found, stringify!($option), $default, $mistakes)
+    };
+    ($found:expr, $option:ident, $Type:ty, $default:literal, $mistakes:expr, required) => {
+        $crate::config::declare::required::<$Type>($found, stringify!($option), $default, $mistakes)
+    };
+}
+
+/// Declares options: a struct of them, how it is read, and the table that the example is printed from.
+macro_rules! options {
+    (
+        $(#[doc = $struct_doc:literal])+
+        $Struct:ident {
+            $( $(#[doc = $doc:literal])+ $option:ident: $Type:ty = $($required:ident)? $default:literal; )*
+        }
+        $( shared $shared:ident: $Shared:ty; )?
+    ) => {
+        $(#[doc = $struct_doc])+
+        #[derive(Clone, Debug)]
+        pub struct $Struct {
+            $( $(#[doc = $doc])+ pub $option: $Type, )*
+            $( /// What several sections have.
+            pub $shared: $Shared, )?
+        }
+
+        impl $Struct {
+            /// What is declared of each option of its own.
+            pub const OPTIONS: &'static [$crate::config::declare::OptionDeclaration] = &[ $(
+                $crate::config::declare::OptionDeclaration {
+                    name: stringify!($option),
+                    doc: &[ $( $doc, )+ ],
+                    default: $default,
+                    required: options!(@is_required $($required)?),
+                    expected: <$Type as $crate::config::value::Value>::expected,
+                },
+            )* ];
+
+            /// The options in `found`, or their defaults; `None` after mistakes were noted.
+            pub fn read(
+                found: Option<&$crate::config::ini::Section>,
+                mistakes: &mut $crate::config::mistake::Mistakes,
+            ) -> Option<Self> {
+                $( let $option = read_option!(found, $option, $Type, $default, mistakes $(, $required)?); )*
+                $( let $shared = <$Shared>::read(found, mistakes); )?
+                // Every option is read before the first one that is missing ends it.
+                Some(Self { $( $option: $option?, )* $( $shared: $shared?, )? })
+            }
+        }
+    };
+    (@is_required) => { false };
+    (@is_required required) => { true };
+}
+
+/// Declares the sections that are always there: the struct of them all, and the table that the example is printed from.
 macro_rules! sections {
     ($(
         $(#[doc = $section_doc:literal])+
@@ -71,25 +141,18 @@ macro_rules! sections {
             $( $(#[doc = $doc:literal])+ $option:ident: $Type:ty = $default:literal; )+
         }
     )+) => {
-        $(
-            $(#[doc = $section_doc])+
-            #[derive(Clone, Debug)]
-            pub struct $Section { $( $(#[doc = $doc])+ pub $option: $Type, )+ }
-        )+
+        $( options! { $(#[doc = $section_doc])+ $Section { $( $(#[doc = $doc])+ $option: $Type = $default; )+ } } )+
 
-        /// Every option of plugin.ini, read.
+        /// Every option of the sections that are always there.
         #[derive(Clone, Debug)]
         pub struct Options { $( $(#[doc = $section_doc])+ pub $section: $Section, )+ }
 
         impl Options {
             /// The options in `sections`; `None` after mistakes were noted.
             pub fn read(sections: &[Section], mistakes: &mut Mistakes) -> Option<Self> {
-                declare::refuse_unknown(sections, DECLARED, mistakes);
                 $(
                     let found = sections.iter().find(|s| s.name == stringify!($section));
-                    $( let $option = declare::value::<$Type>(found, stringify!($option), $default, mistakes); )+
-                    // Every option is read before the first one that is missing ends it.
-                    let $section = (|| Some($Section { $( $option: $option?, )+ }))();
+                    let $section = $Section::read(found, mistakes);
                 )+
                 Some(Self { $( $section: $section?, )+ })
             }
@@ -100,14 +163,8 @@ macro_rules! sections {
             SectionDeclaration {
                 name: stringify!($section),
                 doc: &[ $( $section_doc, )+ ],
-                options: &[ $(
-                    OptionDeclaration {
-                        name: stringify!($option),
-                        doc: &[ $( $doc, )+ ],
-                        default: $default,
-                        expected: <$Type as Value>::expected,
-                    },
-                )+ ],
+                options: $Section::OPTIONS,
+                shared: &[],
             },
         )+ ];
     };

@@ -1,9 +1,11 @@
 //! plugin.ini, read once and strictly: what is unknown, twice there or out of range is a mistake with its place.
 
-pub mod example;
-pub mod ini;
 #[macro_use]
 mod declare;
+pub mod clients;
+pub mod example;
+pub mod http;
+pub mod ini;
 pub mod mistake;
 pub mod options;
 pub mod value;
@@ -11,8 +13,9 @@ pub mod value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+pub use clients::ClientSections;
 pub use mistake::{Mistake, Mistakes};
-pub use options::{Auth, Logging, Options, Plugin, Throttle, Totp};
+pub use options::{Auth, Logging, Options, Plugin, Push, Throttle, Totp};
 
 use crate::files::{self, Exposure, FileError};
 use crate::policy::throttle::Rule;
@@ -23,6 +26,8 @@ pub struct Config {
     path: PathBuf,
     lines: HashMap<(String, String), usize>,
     options: Options,
+    /// The sections of the remote clients.
+    pub remote: ClientSections,
 }
 
 impl std::ops::Deref for Config {
@@ -56,7 +61,12 @@ impl Config {
             Mistakes::from(Mistake::of_file(path, format!("{}{hint}", without_path(&error, path))))
         };
         let text = files::read_text(path, Exposure::Readable).map_err(unreadable)?;
-        Self::parse(path, &text)
+        let config = Self::parse(path, &text)?;
+        if config.remote.hold_secret() {
+            // Looked at only where it matters: a configuration without secrets may be read by everybody.
+            files::check(path, Exposure::Private).map_err(unreadable)?;
+        }
+        Ok(config)
     }
 
     /// Reads the configuration `text`, which stands at `path`. Opens nothing.
@@ -67,13 +77,17 @@ impl Config {
         let mut mistakes = Mistakes::new(path);
         let sections = ini::parse(text, &mut mistakes);
         let options = Options::read(&sections, &mut mistakes);
+        let remote = ClientSections::read(&sections, &mut mistakes);
+        if let Some(options) = &options {
+            clients::check(&options.plugin.clients, &remote, &sections, &mut mistakes);
+        }
         match options {
             Some(options) if mistakes.is_empty() => {
                 let lines = sections
                     .into_iter()
                     .flat_map(|s| s.entries.into_iter().map(move |e| ((s.name.clone(), e.name), e.line)))
                     .collect();
-                Ok(Self { path: path.to_owned(), lines, options })
+                Ok(Self { path: path.to_owned(), lines, options, remote })
             }
             Some(_) | None => Err(mistakes),
         }
@@ -93,7 +107,7 @@ impl Config {
     }
 
     /// A mistake about what an option names, such as a key file that cannot be read.
-    pub fn mistake(&self, section: &'static str, option: &'static str, text: impl Into<String>) -> Mistake {
+    pub fn mistake(&self, section: &str, option: &'static str, text: impl Into<String>) -> Mistake {
         let line = self.lines.get(&(section.to_owned(), option.to_owned())).copied();
         Mistake::of_option(&self.path, line, section, option, text.into())
     }

@@ -1,8 +1,16 @@
 //! One try of one claimant, as a client sees it: no gateway protocol, no configuration.
 
 use super::claimant::{MfaIdentity, Subscriber};
+use super::foreign::Foreign;
 use super::request::Session;
 use super::time::Moment;
+
+/// Whether a number that belongs to a push can be shown to the claimant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    Shown,
+    Unseen,
+}
 
 /// What a client is told about the person it has to verify.
 #[derive(Clone, Debug)]
@@ -15,4 +23,27 @@ pub struct Attempt<'a> {
     pub session: &'a Session,
     /// When it is, and until when an answer is of use.
     pub moment: Moment,
+    pub numbers: Numbers,
+}
+
+impl Attempt<'_> {
+    /// What a push says about the session, in the words of its reader: protocol, where from, where to. Empty facts are
+    /// left out; what came from outside is made safe to show.
+    pub fn context(&self) -> Vec<(&'static str, String)> {
+        let session = self.session;
+        let host = session.server_hostname.as_deref().or(session.server_ip.as_deref());
+        let target = match (session.server_username.as_deref(), host) {
+            (Some(user), Some(host)) => Some(format!("{user}@{host}")),
+            (None, Some(text)) | (Some(text), None) => Some(text.to_owned()),
+            (None, None) => None,
+        };
+        let facts = [
+            ("user", Some(self.identity.0.clone())),
+            ("protocol", session.protocol.clone()),
+            ("from", session.client_ip.clone().or_else(|| session.client_hostname.clone())),
+            ("to", target),
+        ];
+        let shown = |(name, value): (_, Option<String>)| value.map(|value| (name, Foreign(&value).to_string()));
+        facts.into_iter().filter_map(shown).collect()
+    }
 }

@@ -3,12 +3,22 @@
 use std::time::Duration;
 
 use super::fault::Class;
-use super::verdict::Question;
+use super::foreign::Foreign;
+use super::secret::SecretBytes;
 
 /// Which kind of proof was given; on the wire as `factor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Factor {
+    /// A time-based one-time password, verified here.
     Totp,
+    /// Something typed, verified by a service.
+    Otp,
+    /// An approval on the subscriber's device.
+    Push,
+    /// A sign-in of the subscriber with another device (RFC 8628).
+    DeviceFlow,
+    /// None: the service lets this subscriber in without, and the configuration agrees.
+    Bypass,
 }
 
 impl Factor {
@@ -16,9 +26,19 @@ impl Factor {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Totp => "totp",
+            Self::Otp => "otp",
+            Self::Push => "push",
+            Self::DeviceFlow => "device_flow",
+            Self::Bypass => "bypass",
         }
     }
 }
+
+/// What a client wants back with the next answer: sealed in the store meanwhile. At most [`STATE_LIMIT`] bytes.
+pub type ClientState = SecretBytes;
+
+/// The largest [`ClientState`], in bytes.
+pub const STATE_LIMIT: usize = 8192;
 
 /// What a client says of an attempt.
 #[derive(Debug)]
@@ -27,12 +47,15 @@ pub enum Outcome {
     Verified(Proof),
     /// The claimant did not, and why.
     Denied(Denial),
-    /// One more question; `state` comes back with its answer.
-    Ask { question: Question, state: Vec<u8> },
+    /// One more code to type; `state` comes back with it. The prompt may hold text of a service.
+    Ask { prompt: String, state: ClientState },
+    /// Something was sent to the subscriber's device, and waits there. `show` is what the claimant must see meanwhile,
+    /// such as a number to match; `state` comes back when the answer is waited for.
+    Pushed { show: Option<String>, state: ClientState },
 }
 
 /// What was proved, for the verdict and the log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Proof {
     pub factor: Factor,
     /// For the operator: by which authenticator, at what offset.
@@ -62,6 +85,65 @@ pub enum Denial {
     NotAuthenticated,
     /// The gateway took the request back.
     Cancelled,
+    /// A service said no.
+    Refused { why: Refusal, said: String },
+    /// No push is sent over this protocol, or to anybody who cannot be shown the number that belongs to it.
+    PushOff { reason: &'static str },
+    /// A push of another session of the subscriber is waiting for its answer.
+    PushOutstanding,
+    /// The subscriber said of a push that it was not theirs; none is sent for a while.
+    PushBlocked { wait: Duration },
+    /// A one-time password of the same session was accepted in place of the push.
+    Superseded,
+    /// What the answer belongs to is over, used, or not of this session.
+    ChallengeGone,
+}
+
+/// How a service said no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    WrongCode,
+    UsedCode,
+    /// What was typed cannot be a code of this service; it was not asked.
+    MalformedCode,
+    /// The name cannot be one that the service knows; it was not asked.
+    MalformedName,
+    /// The service does not know the subscriber.
+    NotEnrolled,
+    /// The subscriber, or what they hold, is locked, disabled, revoked or not valid now.
+    Locked,
+    /// The subscriber holds nothing that could be asked for what was wanted.
+    NoDevice,
+    /// The subscriber refused on the device.
+    PushRefused,
+    /// The subscriber refused, and said that somebody else asked.
+    PushReported,
+    /// Nobody answered in time.
+    PushUnanswered,
+    /// Somebody answered, but not the subscriber.
+    OtherUser,
+    /// A rule of the service.
+    ServicePolicy,
+}
+
+impl Refusal {
+    /// The machine-readable cause on the wire.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::WrongCode => "wrong_code",
+            Self::UsedCode => "used_code",
+            Self::MalformedCode => "malformed_code",
+            Self::MalformedName => "malformed_name",
+            Self::NotEnrolled => "not_enrolled",
+            Self::Locked => "locked",
+            Self::NoDevice => "no_device",
+            Self::PushRefused => "push_refused",
+            Self::PushReported => "push_reported",
+            Self::PushUnanswered => "push_unanswered",
+            Self::OtherUser => "other_user",
+            Self::ServicePolicy => "service_policy",
+        }
+    }
 }
 
 /// Which limit was reached.
@@ -72,17 +154,30 @@ pub enum Limit {
 }
 
 impl Denial {
+    /// A service's no; `said` is for the operator, and may hold text of the service.
+    pub fn refused(why: Refusal, said: &str) -> Self {
+        Self::Refused { why, said: Foreign(said).to_string() }
+    }
+
     /// The class on the wire.
     pub const fn class(&self) -> Class {
         match self {
-            Self::NoClaimant | Self::NotAuthenticated | Self::Cancelled => Class::PolicyDenied,
+            Self::NoClaimant
+            | Self::NotAuthenticated
+            | Self::Cancelled
+            | Self::PushOff { reason: _ }
+            | Self::Superseded => Class::PolicyDenied,
             Self::NotEnrolled
             | Self::WrongCode
             | Self::MalformedCode { expected: _ }
             | Self::OutsideWindow { steps: _, seconds: _ }
             | Self::UsedCode { step: _, last: _ }
             | Self::CodeRequired
-            | Self::Throttled { wait: _, by: _ } => Class::AuthenticationFailure,
+            | Self::Throttled { wait: _, by: _ }
+            | Self::Refused { why: _, said: _ }
+            | Self::PushOutstanding
+            | Self::PushBlocked { wait: _ }
+            | Self::ChallengeGone => Class::AuthenticationFailure,
         }
     }
 
@@ -99,6 +194,12 @@ impl Denial {
             Self::Throttled { wait: _, by: _ } => "throttled",
             Self::NotAuthenticated => "not_authenticated",
             Self::Cancelled => "cancelled",
+            Self::Refused { why, said: _ } => why.code(),
+            Self::PushOff { reason: _ } => "push_off",
+            Self::PushOutstanding => "push_outstanding",
+            Self::PushBlocked { wait: _ } => "push_blocked",
+            Self::Superseded => "superseded",
+            Self::ChallengeGone => "challenge_gone",
         }
     }
 
@@ -131,13 +232,21 @@ impl Denial {
             }
             Self::NotAuthenticated => "the cookie does not prove that this session was authenticated".into(),
             Self::Cancelled => "the gateway cancelled the request".into(),
+            Self::Refused { why: _, said } => said.clone(),
+            Self::PushOff { reason } => (*reason).into(),
+            Self::PushOutstanding => "a push of another session of this subscriber waits for its answer".into(),
+            Self::PushBlocked { wait } => {
+                format!("the subscriber reported a push as not theirs: none is sent for {} s", wait.as_secs())
+            }
+            Self::Superseded => "a one-time password was accepted in place of this push".into(),
+            Self::ChallengeGone => "what was answered is over, was used, or was never asked in this session".into(),
         }
     }
 
     /// How long to wait before another attempt can help, where waiting helps.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Throttled { wait, by: _ } => Some(*wait),
+            Self::Throttled { wait, by: _ } | Self::PushBlocked { wait } => Some(*wait),
             Self::NoClaimant
             | Self::NotEnrolled
             | Self::WrongCode
@@ -146,7 +255,12 @@ impl Denial {
             | Self::UsedCode { step: _, last: _ }
             | Self::CodeRequired
             | Self::NotAuthenticated
-            | Self::Cancelled => None,
+            | Self::Cancelled
+            | Self::Refused { why: _, said: _ }
+            | Self::PushOff { reason: _ }
+            | Self::PushOutstanding
+            | Self::Superseded
+            | Self::ChallengeGone => None,
         }
     }
 }

@@ -28,3 +28,12 @@ pub struct Moment {
     /// How long the whole verdict may take.
     pub allowance: Duration,
 }
+
+impl Moment {
+    /// Until when a client may work, so that its finding still leaves as a verdict in time: a tenth of the allowance, at
+    /// most half a second, before the deadline.
+    pub fn until(&self) -> Instant {
+        let spare = (self.allowance / 10).min(Duration::from_millis(500));
+        self.deadline.checked_sub(spare).unwrap_or(self.deadline)
+    }
+}

@@ -21,7 +21,7 @@ const TAG: usize = 16;
 pub const OVERHEAD: usize = ID + NONCE + TAG;
 
 /// Why sealed bytes do not open.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum SealError {
     #[error("sealed with key {0}, which is not among the master keys")]
     UnknownKey(KeyId),

@@ -1,0 +1,505 @@
+//! What the clients of remote services share: one way to send a request and to read its answer.
+//!
+//! Everything has a limit, and all limits lie within the one of the verdict. A redirect is never followed, nothing is sent
+//! a second time, the environment is not asked for proxies or certificates. Every failure says how far the request got.
+
+mod connect;
+mod json;
+pub mod resolve;
+pub mod tls;
+
+use std::cell::OnceCell;
+use std::error::Error as StdError;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Proxy, Response};
+pub use reqwest::{Method, header};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::ClientError;
+use crate::clock;
+use crate::config::clients::Remote;
+use crate::domain::fault::Reach;
+use crate::domain::foreign::Foreign;
+use crate::domain::secret::Secret;
+use crate::domain::time::UnixTime;
+use connect::{Limits, NoConnection, Stage, Watch, Within};
+use resolve::Resolver;
+use tls::{Presented, Trust};
+
+/// How many requests of one section are on the way at once, besides those that wait long for something to happen.
+const AT_ONCE: usize = 64;
+
+/// How many idle connections are kept for later requests, and for how long.
+const IDLE: usize = 16;
+const IDLE_FOR: Duration = Duration::from_secs(60);
+
+/// How many looks in a row may fail before a push is given up.
+const FAILED_LOOKS: u32 = 3;
+
+/// The service of one section, as far as HTTP goes. Costs nothing until the first request.
+pub struct Http {
+    base: Url,
+    limits: Limits,
+    total: Duration,
+    interval: Duration,
+    max_response: usize,
+    trust: Trust,
+    proxy: Option<Url>,
+    client: OnceCell<Result<Client, String>>,
+    resolver: Resolver,
+    presented: Presented,
+    gate: Semaphore,
+}
+
+/// What is sent.
+pub enum Body {
+    None,
+    /// Names and values, `application/x-www-form-urlencoded`.
+    Form(Vec<(String, Secret<String>)>),
+    /// Text that is JSON already, exactly as it stands.
+    Json(Secret<String>),
+}
+
+/// How long the answer may take.
+#[derive(Clone, Copy, Debug)]
+pub enum Wait {
+    /// As long as the section says.
+    Usual,
+    /// Longer: the service answers when something happens.
+    Long(Duration),
+}
+
+/// One request.
+pub struct Call {
+    pub method: Method,
+    pub url: Url,
+    pub headers: Vec<(&'static str, Secret<String>)>,
+    pub body: Body,
+    pub wait: Wait,
+}
+
+impl Call {
+    /// A request without headers of its own or a body.
+    pub fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: Vec::new(), body: Body::None, wait: Wait::Usual }
+    }
+
+    /// The same with a body.
+    pub fn body(self, body: Body) -> Self {
+        Self { body, ..self }
+    }
+
+    /// The same with one more header.
+    pub fn header(mut self, name: &'static str, value: Secret<String>) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The same with another patience.
+    pub fn wait(self, wait: Wait) -> Self {
+        Self { wait, ..self }
+    }
+}
+
+/// A whole answer, whatever its status.
+pub struct Answer {
+    pub status: u16,
+    headers: HeaderMap,
+    body: Zeroizing<Vec<u8>>,
+}
+
+impl Answer {
+    /// A header's value, where it is there and text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// When it was at the service (RFC 9110, `Date`).
+    pub fn date(&self) -> Option<UnixTime> {
+        let date = httpdate::parse_http_date(self.header("date")?).ok()?;
+        Some(UnixTime(date.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs()))
+    }
+
+    /// How long the service asks to be left alone (RFC 9110, `Retry-After`: seconds, or a date beside its own `Date`).
+    pub fn retry_after(&self) -> Option<Duration> {
+        let text = self.header(RETRY_AFTER.as_str())?.trim();
+        if let Ok(seconds) = text.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let until = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(Duration::from_secs(until.as_secs().saturating_sub(self.date()?.0)))
+    }
+
+    /// The body as JSON without a key twice.
+    ///
+    /// # Errors
+    /// A communication error where it is not.
+    pub fn json(&self) -> Result<Value, ClientError> {
+        let kind = self.header(CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
+        if kind.starts_with("text/html") {
+            let text = format!("status {} with a web page instead of JSON", self.status);
+            return Err(ClientError::communication("not_json", text));
+        }
+        self.check_charset()?;
+        json::parse(&self.body)
+            .map_err(|flaw| ClientError::communication("not_json", format!("status {}: {flaw}", self.status)))
+    }
+
+    /// The body as text.
+    ///
+    /// # Errors
+    /// A communication error where it is not UTF-8.
+    pub fn text(&self) -> Result<&str, ClientError> {
+        self.check_charset()?;
+        std::str::from_utf8(&self.body)
+            .map_err(|_| ClientError::communication("bad_charset", "the answer is not UTF-8"))
+    }
+
+    fn check_charset(&self) -> Result<(), ClientError> {
+        let kind = self.header(CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
+        let charset = kind.split(';').filter_map(|part| part.trim().strip_prefix("charset=")).next();
+        match charset.map(|charset| charset.trim_matches('"')) {
+            None | Some("utf-8" | "utf8" | "us-ascii") => Ok(()),
+            Some(other) => {
+                let text = format!("the answer is in the character set {}; expected utf-8", Foreign(other));
+                Err(ClientError::communication("bad_charset", text))
+            }
+        }
+    }
+
+    /// What an answer of this status is to a client that has no use for it.
+    pub fn unexpected(&self) -> ClientError {
+        let status = self.status;
+        let error = match status {
+            300..=399 => {
+                ClientError::communication("redirected", format!("status {status}: redirects are not followed"))
+            }
+            429 => ClientError::communication("rate_limited", "status 429: too many requests"),
+            502..=504 => ClientError::unreachable(
+                "service_unavailable",
+                format!("status {status}: what stands before the service does not reach it"),
+                Reach::Answered,
+            ),
+            _ => ClientError::communication("http_status", format!("status {status}")),
+        };
+        error.retry_after(self.retry_after())
+    }
+}
+
+/// What one look at something pending found.
+pub enum Look<T> {
+    Done(T),
+    Pending,
+}
+
+impl Http {
+    /// The service at `base`, reached as `remote` says; `resolve` makes paths of plugin.ini absolute.
+    pub fn new(base: &Url, remote: &Remote, resolve: impl Fn(&Path) -> PathBuf) -> Self {
+        let path = |path: &Option<PathBuf>| path.as_deref().map(&resolve);
+        Self {
+            base: base.clone(),
+            limits: Limits {
+                connect: Duration::from_secs(remote.connect_timeout.0),
+                tls: Duration::from_secs(remote.tls_timeout.0),
+            },
+            total: Duration::from_secs(remote.timeout.0),
+            interval: Duration::from_secs(remote.rest_poll_interval.0),
+            max_response: usize::try_from(remote.max_response.0).unwrap_or(usize::MAX),
+            trust: Trust {
+                ca_file: path(&remote.ca_file.0),
+                pins: remote.pin_sha256.0.clone(),
+                identity: path(&remote.client_cert.0).zip(path(&remote.client_key.0)),
+            },
+            proxy: remote.proxy.0.as_ref().map(|url| url.0.clone()),
+            client: OnceCell::new(),
+            resolver: Resolver::default(),
+            presented: Presented::default(),
+            gate: Semaphore::new(AT_ONCE),
+        }
+    }
+
+    /// Where the service is.
+    pub const fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// The address `segments` below the base, each one segment whatever it holds; `None` where one is empty, `.` or `..`.
+    pub fn url(&self, segments: &[&str]) -> Option<Url> {
+        if segments.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
+            return None;
+        }
+        let mut url = self.base.clone();
+        url.path_segments_mut().ok()?.pop_if_empty().extend(segments);
+        Some(url)
+    }
+
+    /// Whether `url` is at the service, by scheme, host and port.
+    pub fn is_origin_of(&self, url: &Url) -> bool {
+        url.origin() == self.base.origin() && url.username().is_empty() && url.password().is_none()
+    }
+
+    /// Sends `call` once and reads the whole answer, within `until`.
+    ///
+    /// # Errors
+    /// Where there is no whole answer; see [`ClientError`]. Every status is an answer.
+    pub async fn send(&self, call: Call, until: Instant) -> Result<Answer, ClientError> {
+        let client = self.client()?;
+        let (limit, is_long) = match call.wait {
+            Wait::Usual => (self.total, false),
+            Wait::Long(limit) => (limit, true),
+        };
+        let no_time = || ClientError::unreachable("no_time", "there was no time left to ask the service", Reach::Sent);
+        let _permit = if is_long {
+            None
+        } else {
+            // Waiting for one's own turn is not the service's doing: it must not look as if it had not been reached.
+            let permit = tokio::time::timeout_at(until.into(), self.gate.acquire()).await;
+            Some(permit.map_err(|_| no_time())?.map_err(|_| no_time())?)
+        };
+        let left = clock::left(until);
+        if left.is_zero() {
+            return Err(no_time());
+        }
+        let limit = limit.min(left);
+        let request = self.request(client, call)?;
+        // The connection's limits end a little sooner than the whole, so that it can say how far it came.
+        let connecting = limit.saturating_sub(limit / 20);
+        let exchange = Within::new(connecting, async {
+            let response = client.execute(request).await.map_err(|error| self.failed(&error))?;
+            self.read(response).await
+        });
+        match tokio::time::timeout(limit, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let text = format!("no whole answer within {} s", limit.as_secs_f32().round());
+                Err(ClientError::unreachable("read_timeout", text, Reach::Sent))
+            }
+        }
+    }
+
+    /// Looks until something happened; `None` where nothing did until `until`. Looking consumes nothing, so a look that
+    /// failed is tried again, a few times in a row, and when the service asks for patience it gets it.
+    ///
+    /// # Errors
+    /// What the last look failed with.
+    pub async fn poll<T>(
+        &self,
+        until: Instant,
+        mut look: impl AsyncFnMut() -> Result<Look<T>, ClientError>,
+    ) -> Result<Option<T>, ClientError> {
+        let mut failed = 0;
+        loop {
+            let (pause, error) = match look().await {
+                Ok(Look::Done(found)) => return Ok(Some(found)),
+                Ok(Look::Pending) => {
+                    failed = 0;
+                    (self.interval, None)
+                }
+                Err(error) => {
+                    let asked = error.asked_to_wait();
+                    failed += u32::from(asked.is_none());
+                    if !error.may_pass() || failed >= FAILED_LOOKS {
+                        return Err(error);
+                    }
+                    (asked.unwrap_or_default().max(self.interval), Some(error))
+                }
+            };
+            if pause >= clock::left(until) {
+                return error.map_or(Ok(None), Err);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// The certificates that the service presented in the last handshake, its own first.
+    pub fn presented(&self) -> Vec<rustls::pki_types::CertificateDer<'static>> {
+        self.presented.lock().map(|chain| chain.clone()).unwrap_or_default()
+    }
+
+    /// How names become addresses for this service.
+    pub const fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    fn client(&self) -> Result<&Client, ClientError> {
+        let made = self.client.get_or_init(|| self.build());
+        made.as_ref().map_err(|reason| ClientError::Unusable(reason.clone()))
+    }
+
+    fn build(&self) -> Result<Client, String> {
+        raise_descriptor_limit();
+        let tls = tls::config(&self.trust, &self.presented)?;
+        let mut builder = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .dns_resolver(self.resolver.clone())
+            .connector_layer(Watch(self.limits))
+            .redirect(Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .pool_max_idle_per_host(IDLE)
+            .pool_idle_timeout(IDLE_FOR)
+            .default_headers(HeaderMap::from_iter([(USER_AGENT, HeaderValue::from_static(AGENT))]));
+        if let Some(proxy) = &self.proxy {
+            builder = builder.proxy(Proxy::all(proxy.clone()).map_err(|error| text(&error))?);
+        }
+        builder.build().map_err(|error| text(&error))
+    }
+
+    fn request(&self, client: &Client, call: Call) -> Result<reqwest::Request, ClientError> {
+        let Call { method, url, headers, body, wait: _ } = call;
+        let mut request = client.request(method, url);
+        for (name, value) in headers {
+            // Leaves in a header only, which is marked so that nothing shows it.
+            let mut value = HeaderValue::from_str(value.expose())
+                .map_err(|_| ClientError::Unusable(format!("the header {name} would hold characters that none can")))?;
+            value.set_sensitive(true);
+            request = request.header(name, value);
+        }
+        request = match body {
+            Body::None => request,
+            Body::Form(pairs) => {
+                let mut form = url::form_urlencoded::Serializer::new(String::new());
+                for (name, value) in &pairs {
+                    // Leaves in the body, over TLS.
+                    form.append_pair(name, value.expose());
+                }
+                request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.finish())
+            }
+            // Leaves in the body, over TLS.
+            Body::Json(json) => request.header(CONTENT_TYPE, "application/json").body(json.expose().clone()),
+        };
+        if !request.try_clone().is_some_and(|clone| clone.build().is_ok_and(|r| r.headers().contains_key(ACCEPT))) {
+            request = request.header(ACCEPT, "application/json");
+        }
+        request.build().map_err(|error| ClientError::Unusable(text(&error)))
+    }
+
+    async fn read(&self, mut response: Response) -> Result<Answer, ClientError> {
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let too_large = || {
+            let text = format!("status {status}: the answer is larger than {} bytes (max_response)", self.max_response);
+            ClientError::communication("too_large", text)
+        };
+        // Nothing was asked for but plain bytes.
+        let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+        if headers.get(CONTENT_ENCODING).is_some_and(|value| !plain(value)) {
+            let text = format!("status {status}: the answer is compressed, which was not asked for");
+            return Err(ClientError::communication("compressed", text));
+        }
+        if response
+            .content_length()
+            .is_some_and(|length| usize::try_from(length).unwrap_or(usize::MAX) > self.max_response)
+        {
+            return Err(too_large());
+        }
+        let mut body = Zeroizing::new(Vec::new());
+        loop {
+            match response.chunk().await {
+                Ok(None) => return Ok(Answer { status, headers, body }),
+                Ok(Some(chunk)) if body.len().saturating_add(chunk.len()) > self.max_response => {
+                    return Err(too_large());
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Err(error) => {
+                    let text = format!("status {status}: the answer ended too soon: {}", text(&error));
+                    return Err(ClientError::communication("truncated", text));
+                }
+            }
+        }
+    }
+
+    /// What a request is that got no answer.
+    fn failed(&self, error: &reqwest::Error) -> ClientError {
+        let reason = text(error);
+        let Some(failure) = find::<NoConnection>(error) else {
+            if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+                return ClientError::communication("not_http", format!("the answer is not HTTP: {reason}"));
+            }
+            return ClientError::unreachable("connection_lost", reason, Reach::Sent);
+        };
+        let broken = find::<io::Error>(failure).map(io::Error::kind);
+        match failure.stage {
+            Stage::Reaching if find::<resolve::Unresolved>(failure).is_some() => {
+                ClientError::unreachable("name_resolution", reason, Reach::NotSent)
+            }
+            // A proxy was reached, and took bytes from us, before it failed to reach the service.
+            Stage::Reaching if self.proxy.is_some() && broken != Some(io::ErrorKind::ConnectionRefused) => {
+                ClientError::unreachable("proxy_failed", reason, Reach::Sent)
+            }
+            Stage::Reaching if failure.cause.is_none() => {
+                ClientError::unreachable("connect_timeout", reason, Reach::NotSent)
+            }
+            Stage::Reaching => match broken {
+                Some(io::ErrorKind::ConnectionRefused) => {
+                    ClientError::unreachable("connection_refused", reason, Reach::NotSent)
+                }
+                Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
+                    ClientError::unreachable("no_route", reason, Reach::NotSent)
+                }
+                Some(io::ErrorKind::TimedOut) => ClientError::unreachable("connect_timeout", reason, Reach::NotSent),
+                Some(_) | None => ClientError::unreachable("connection_lost", reason, Reach::Sent),
+            },
+            Stage::Handshake if failure.cause.is_none() => ClientError::unreachable("tls_timeout", reason, Reach::Sent),
+            Stage::Handshake if find::<rustls::Error>(failure).is_some() => {
+                ClientError::communication("tls_failed", reason).reach_sent()
+            }
+            Stage::Handshake => ClientError::unreachable("connection_lost", reason, Reach::Sent),
+        }
+    }
+}
+
+const AGENT: &str = concat!("countersign/", env!("CARGO_PKG_VERSION"));
+
+/// Every push that waits at the service holds a connection: as many as the system lets this process have.
+fn raise_descriptor_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        // Where it may not be raised, there are fewer.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
+}
+
+/// The error of type `E` behind `error`.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
+        }
+        // An I/O error hides what it was made of.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// The causes of `error` in one line, without the address: it may hold what nobody else should read.
+fn text(error: &(dyn StdError + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let part = match error.downcast_ref::<reqwest::Error>() {
+            Some(_) => None,
+            None => Some(error.to_string()),
+        };
+        if let Some(part) = part.filter(|part| !parts.iter().any(|known| known.contains(part.as_str()))) {
+            parts.push(part);
+        }
+        next = error.source();
+    }
+    if parts.is_empty() { "the request failed".into() } else { Foreign(&parts.join(": ")).to_string() }
+}
