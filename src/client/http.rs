@@ -4,6 +4,7 @@
 //! a second time, the environment is not asked for proxies or certificates. Every failure says how far the request got.
 
 mod connect;
+mod diagnose;
 mod json;
 pub mod resolve;
 pub mod tls;
@@ -25,6 +26,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::ClientError;
+use super::diagnosis::Finding;
 use crate::clock;
 use crate::config::clients::Remote;
 use crate::domain::fault::Reach;
@@ -318,6 +320,11 @@ impl Http {
             }
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// The first steps of any diagnosis: name, connection, TLS, clocks. A client goes on only where all went well.
+    pub async fn diagnose(&self, now: UnixTime, until: Instant) -> Vec<Finding> {
+        diagnose::steps(self, now, until).await
     }
 
     /// The certificates that the service presented in the last handshake, its own first.

@@ -3,6 +3,7 @@
 //! A client never retries, sleeps or reads a clock beyond what its attempt and [`http`] give it, and knows no gateway
 //! protocol.
 
+pub mod diagnosis;
 pub mod http;
 pub mod totp;
 
@@ -11,7 +12,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -22,9 +23,11 @@ use crate::domain::attempt::Attempt;
 use crate::domain::fault::{Class, Fault, Reach};
 use crate::domain::outcome::{ClientState, Denial, Outcome, Refusal};
 use crate::domain::secret::{Secret, TypedCode};
+use crate::domain::time::UnixTime;
 use crate::secret::seal::{SealError, Sealer};
 use crate::secret::service;
 use crate::store::{Store, StoreError};
+use diagnosis::Findings;
 
 /// What a client promises to give.
 pub type Reply<'a> = Pin<Box<dyn Future<Output = Result<Outcome, ClientError>> + 'a>>;
@@ -96,6 +99,10 @@ pub trait MfaClient {
     fn push_cancel<'a>(&'a self, _attempt: &'a Attempt<'a>, _state: &'a ClientState) -> Chore<'a> {
         Box::pin(async {})
     }
+
+    /// Finds out, without doing harm and without a claimant, whether the client would work: every step up to the first
+    /// that is wrong. `now` is the wall clock's; nothing takes longer than `until`.
+    fn diagnose(&self, now: UnixTime, until: Instant) -> Findings<'_>;
 }
 
 /// What a service did, or did not.

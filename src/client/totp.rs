@@ -2,13 +2,16 @@
 
 use std::cell::OnceCell;
 use std::rc::Rc;
+use std::time::Instant;
 
+use super::diagnosis::{self, Findings};
 use super::{ClientError, MfaClient, Place, Push, Reply};
 use crate::config;
 use crate::domain::attempt::Attempt;
 use crate::domain::authenticator::{Authenticator, Totp};
 use crate::domain::outcome::{ClientState, Denial, Factor, Outcome, Proof};
 use crate::domain::secret::{SecretBytes, TypedCode};
+use crate::domain::time::UnixTime;
 use crate::otp::typed;
 use crate::otp::window::{Match, Verifier};
 use crate::secret::keys::Purpose;
@@ -178,5 +181,24 @@ impl MfaClient for TotpClient {
         _state: Option<&'a ClientState>,
     ) -> Reply<'a> {
         Box::pin(self.verify(attempt, otp))
+    }
+
+    fn diagnose(&self, _now: UnixTime, _until: Instant) -> Findings<'_> {
+        Box::pin(async {
+            let place = [diagnosis::Finding::well("service", "verifies here, over the store; nothing to reach")];
+            let opened = match self.sealer.seal(Purpose::Authenticator, &[], &DECOY) {
+                Ok(sealed) => self.sealer.open(Purpose::Authenticator, &[], &sealed).map(|_| ()),
+                Err(error) => Err(error),
+            };
+            let sealing = match opened {
+                Ok(()) => diagnosis::Finding::well("sealing", "secrets can be sealed and opened"),
+                Err(error) => diagnosis::Finding::wrong(
+                    "sealing",
+                    error.to_string(),
+                    "check [plugin] master_key: countersign check",
+                ),
+            };
+            place.into_iter().chain([sealing]).collect()
+        })
     }
 }
