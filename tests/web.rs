@@ -1,24 +1,30 @@
 //! That the web servers of the rig do what they say, and misbehave where they should: asked with plain sockets and rustls,
 //! as nobody else here asks them.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where its helpers fail")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test ends where its helpers fail")]
 
 #[expect(dead_code, reason = "no test uses all of the rig")]
 mod rig;
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::process::Command;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use flate2::read::GzDecoder;
 use rig::PATIENCE;
 use rig::authority::{Authority, Certificate, Validity, provider};
+use rig::faults::{Blackhole, Fault, Refused, bomb, faults, gzipped};
 use rig::http::{Ending, Request, Response};
 use rig::web::{Misbehaviour, Reply, Signal, Web};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, ClientConnection, StreamOwned};
+use serde::Deserialize;
+use serde_json::json;
 
 /// How long what never comes is waited for.
 const MOMENT: Duration = Duration::from_millis(300);
@@ -281,6 +287,29 @@ fn two_thousand_connections_wait_at_once() {
 // -------------------------------------------------------------------------------------------------- misbehaviour
 
 #[test]
+fn nobody_listens_at_a_refused_port_and_nobody_else_gets_it() {
+    let refused = Refused::new();
+    assert_eq!(TcpStream::connect(refused.host()).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(TcpListener::bind(refused.host()).unwrap_err().kind(), ErrorKind::AddrInUse);
+    assert_eq!(TcpStream::connect(refused.host()).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn no_connection_to_a_blackhole_comes_about() {
+    let blackhole = Blackhole::new();
+    let address = blackhole.host().parse().unwrap();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                // The system tries once more after a second.
+                let error = TcpStream::connect_timeout(&address, Duration::from_millis(2500)).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::TimedOut);
+            });
+        }
+    });
+}
+
+#[test]
 fn doors_are_silent_or_closed() {
     for web in [Web::silent(), Web::always(Misbehaviour::Silence)] {
         let mut stream = connect(&web.host());
@@ -350,6 +379,18 @@ fn huge_bodies_are_as_long_as_they_say_and_stop_with_their_client() {
         let taken = web.wait_until(|seen| seen.abandoned == 1).taken;
         assert!((1 << 20..1 << 26).contains(&taken), "{taken}");
     }
+}
+
+#[test]
+fn bombs_are_small_and_true() {
+    let (small, large) = (gzipped(&hello()), bomb(&hello()));
+    assert!(small.body.len() < 100 && large.body.len() < 256 * 1024, "{} and {}", small.body.len(), large.body.len());
+    assert_eq!(large.header("content-encoding"), Some("gzip"));
+    let mut text = String::new();
+    GzDecoder::new(&small.body[..]).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "hello, world");
+    let length = io::copy(&mut GzDecoder::new(&large.body[..]), &mut io::sink()).unwrap();
+    assert_eq!(length, 12 + (128 << 20));
 }
 
 // ----------------------------------------------------------------------------------------------------------- TLS
@@ -487,4 +528,153 @@ fn pins_are_what_openssl_says() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text, format!("{}\n{}: OK\n", certificate.pin, certificate.certificate_file.display()));
     assert!(output.status.success());
+}
+
+// ----------------------------------------------------------------------------------------------------- the table
+
+const CAP: usize = 256 * 1024;
+
+/// What would let somebody in, to the letter.
+#[derive(Deserialize)]
+struct Body {
+    result: Verdict,
+}
+
+#[derive(Deserialize)]
+struct Verdict {
+    value: bool,
+}
+
+/// What a careful client says of `url`: a class and how far the request came, or accept.
+fn client(url: &str, authority: &Authority) -> (&'static str, &'static str) {
+    const LIMIT: Duration = Duration::from_secs(4);
+    let (scheme, host) = url.split_once("://").unwrap();
+    let tcp = host
+        .to_socket_addrs()
+        .or_else(|_| format!("{host}:80").to_socket_addrs())
+        .and_then(|mut addresses| TcpStream::connect_timeout(&addresses.next().unwrap(), LIMIT));
+    if tcp.is_err() {
+        return ("service_unreachable", "not_sent");
+    }
+    let alien = |error: &io::Error| error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    let lost = |error: &io::Error| (if alien(error) { "communication_error" } else { "service_unreachable" }, "sent");
+    let mut stream: Box<dyn ReadWrite> = if scheme == "https" {
+        match handshake(host, authority, None, LIMIT) {
+            Ok(stream) => Box::new(stream),
+            Err(error) => return lost(&error),
+        }
+    } else {
+        let stream = connect(host);
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        Box::new(stream)
+    };
+    let _ = stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+    let (begin, mut bytes, mut end) = (Instant::now(), Vec::new(), Ok(()));
+    while bytes.len() <= CAP + 1000 {
+        let mut piece = [0; 4096];
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend(&piece[..count]),
+            Err(error) => {
+                end = Err(error);
+                break;
+            }
+        }
+        if begin.elapsed() > LIMIT {
+            return ("service_unreachable", "sent");
+        }
+        if whole(&bytes).is_some() {
+            break;
+        }
+    }
+    let Some((head, _)) = split(&bytes) else {
+        let alien = !bytes.is_empty() && !bytes.starts_with(b"HTTP/1.1 ");
+        return if alien {
+            ("communication_error", "sent")
+        } else {
+            lost(&end.err().unwrap_or_else(|| io::Error::other("")))
+        };
+    };
+    match head.split(' ').nth(1).unwrap() {
+        "200" => {}
+        "502" | "503" | "504" => return ("service_unreachable", "answered"),
+        _ => return ("communication_error", "answered"),
+    }
+    let odd = head.contains("Content-Encoding") || (head.contains("charset=") && !head.contains("charset=utf-8"));
+    let body = whole(&bytes).filter(|body| !odd && body.len() <= CAP);
+    let text = body.and_then(|body| String::from_utf8(body).ok()).filter(|text| text.starts_with('{'));
+    match text.and_then(|text| serde_json::from_str::<Body>(&text).ok()) {
+        Some(Body { result: Verdict { value: true } }) => ("accept", "answered"),
+        Some(Body { result: Verdict { value: false } }) | None => ("communication_error", "answered"),
+    }
+}
+
+trait ReadWrite: Read + Write {}
+
+impl<T: Read + Write> ReadWrite for T {}
+
+fn split(bytes: &[u8]) -> Option<(String, &[u8])> {
+    let at = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    Some((String::from_utf8_lossy(&bytes[..at]).into_owned(), &bytes[at + 4..]))
+}
+
+/// The body of a response that is complete.
+fn whole(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (head, mut rest) = split(bytes)?;
+    if let Some(length) = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")) {
+        return rest.get(..length.parse().unwrap()).map(<[u8]>::to_vec);
+    }
+    let mut body = Vec::new();
+    loop {
+        let at = rest.windows(2).position(|window| window == b"\r\n")?;
+        let size = usize::from_str_radix(&String::from_utf8_lossy(&rest[..at]), 16).unwrap();
+        if size == 0 {
+            return Some(body);
+        }
+        body.extend(rest.get(at + 2..at + 2 + size)?);
+        rest = rest.get(at + 4 + size..)?;
+    }
+}
+
+/// Asks all places of the table at once.
+fn ask_all(scheme: &str, tls: Option<&Authority>, authority: &Authority) {
+    let accept = Response::json(200, &json!({"result": {"status": true, "value": true}, "detail": null}));
+    let table = faults(tls, &accept);
+    let names: BTreeSet<&str> = table.iter().map(|fault| fault.name.as_str()).collect();
+    assert_eq!(names.len(), table.len());
+    thread::scope(|scope| {
+        for fault in &table {
+            let Fault { name, url, class, reach, .. } = fault;
+            assert!(url.starts_with(&format!("{scheme}://")), "{name}: {url}");
+            scope.spawn(move || assert_eq!(client(url, authority), (*class, *reach), "{scheme}: {name} at {url}"));
+        }
+    });
+    assert!(table.iter().all(|fault| fault.asked_elsewhere() == 0));
+    let huge = table.iter().filter(|fault| fault.name.starts_with("a huge body"));
+    let taken = huge.map(|fault| fault.web().unwrap().wait_until(|seen| seen.abandoned > 0).taken).max();
+    assert!(taken.is_some_and(|taken| (100_000..50_000_000).contains(&taken)), "{taken:?}");
+
+    let web = match tls {
+        Some(authority) => Web::always_tls(&authority.certificate(&["127.0.0.1"], Validity::Valid), accept),
+        None => Web::always(accept),
+    };
+    assert_eq!(client(&web.url(""), authority), ("accept", "answered"));
+}
+
+#[test]
+fn a_careful_client_tells_all_faults_apart_over_tls() {
+    let authority = Authority::new();
+    ask_all("https", Some(&authority), &authority);
+}
+
+#[test]
+fn a_careful_client_tells_all_faults_apart_over_plain_tcp() {
+    ask_all("http", None, &Authority::new());
+}
+
+#[test]
+fn services_that_do_not_speak_json_have_their_faults_too() {
+    let table = faults(None, &Response::new(200, "text/plain", "h=abc\r\nstatus=OK\r\n"));
+    assert!(table.iter().any(|fault| fault.name == "invalid UTF-8"));
+    assert!(table.iter().all(|fault| fault.name != "every key twice"));
 }

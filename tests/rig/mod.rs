@@ -12,6 +12,7 @@
 )]
 
 pub mod authority;
+pub mod faults;
 pub mod http;
 pub mod web;
 
