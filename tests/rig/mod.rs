@@ -11,6 +11,8 @@
     reason = "a test ends where its rig fails"
 )]
 
+pub mod services;
+
 use std::cell::Cell;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
