@@ -298,15 +298,19 @@ impl Http {
         until: Instant,
         mut look: impl AsyncFnMut() -> Result<Look<T>, ClientError>,
     ) -> Result<Option<T>, ClientError> {
-        let mut failed = 0;
+        let (mut failed, mut is_pending) = (0, false);
         loop {
+            let left = clock::left(until);
             let (pause, error) = match look().await {
                 Ok(Look::Done(found)) => return Ok(Some(found)),
                 Ok(Look::Pending) => {
-                    failed = 0;
+                    (failed, is_pending) = (0, true);
                     (self.interval, None)
                 }
+                // Cut short by the end of time, not by the service; a connection's limits end a little sooner.
+                Err(ClientError::Unreachable(_)) if is_pending && clock::left(until) <= left / 20 => return Ok(None),
                 Err(error) => {
+                    is_pending = false;
                     let asked = error.asked_to_wait();
                     failed += u32::from(asked.is_none());
                     if !error.may_pass() || failed >= FAILED_LOOKS {
