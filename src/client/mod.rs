@@ -5,6 +5,7 @@
 
 pub mod diagnosis;
 pub mod http;
+pub mod privacyidea;
 pub mod totp;
 
 use std::cell::OnceCell;
@@ -284,7 +285,7 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
         ClientName::Totp => {
             Rc::new(totp::TotpClient::new(&config.totp, Rc::clone(parts.store), Rc::clone(parts.sealer)))
         }
-        ClientName::Privacyidea => return None,
+        ClientName::Privacyidea => Rc::new(privacyidea::PrivacyideaClient::new(sections.privacyidea.as_ref()?, parts)),
         ClientName::Duo => return None,
         ClientName::Okta => return None,
         ClientName::Yubico => return None,

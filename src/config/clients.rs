@@ -302,6 +302,11 @@ pub fn check(clients: &Clients, read: &ClientSections, sections: &[Section], mis
         if remote.client_cert.0.is_some() != remote.client_key.0.is_some() {
             note("client_cert", "goes with client_key: name both or neither");
         }
+        if let (ClientName::Privacyidea, Some(section)) = (&name, &read.privacyidea)
+            && section.service_user.0.is_some() != section.service_password.0.is_some()
+        {
+            note("service_user", "goes with service_password: name both or neither");
+        }
         for (option, url) in read.urls(&name) {
             if url.0.scheme() != "https" && remote.allow_insecure_http == YesNo::No {
                 let text = "codes and keys would cross the network for everybody to read; expected https://, or write \
