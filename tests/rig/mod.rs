@@ -11,6 +11,11 @@
     reason = "a test ends where its rig fails"
 )]
 
+pub mod authority;
+pub mod faults;
+pub mod http;
+pub mod web;
+
 use std::cell::Cell;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
