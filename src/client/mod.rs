@@ -5,6 +5,7 @@
 
 pub mod diagnosis;
 pub mod http;
+pub mod okta;
 pub mod rehearsal;
 pub mod totp;
 
@@ -293,7 +294,7 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
         }
         ClientName::Privacyidea => return None,
         ClientName::Duo => return None,
-        ClientName::Okta => return None,
+        ClientName::Okta => Rc::new(okta::OktaClient::new(sections.okta.as_ref()?, parts)),
         ClientName::Yubico => return None,
         ClientName::Oidc => return None,
         ClientName::Http(_) => return None,
