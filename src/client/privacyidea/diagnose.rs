@@ -21,13 +21,17 @@ pub async fn findings(client: &PrivacyideaClient, now: UnixTime, until: Instant)
     if findings.iter().any(|finding| finding.result.is_err()) {
         return findings;
     }
-    findings.push(request(client, until).await);
-    if let (Some(account), true) = (&client.account, findings.iter().all(|finding| finding.result.is_ok())) {
-        findings.extend(account_findings(client, account, until).await);
-    } else if client.account.is_none() {
-        let text =
-            "no service account: an empty answer is sent to /validate/check, which triggers tokens without a PIN";
-        findings.push(Finding::well("credentials", text));
+    let request = request(client, until).await;
+    let is_well = request.result.is_ok();
+    findings.push(request);
+    match &client.account {
+        Some(account) if is_well => findings.extend(account_findings(client, account, until).await),
+        None if is_well => {
+            let text =
+                "no service account: an empty answer is sent to /validate/check, which triggers tokens without a PIN";
+            findings.push(Finding::well("credentials", text));
+        }
+        Some(_) | None => {}
     }
     findings
 }

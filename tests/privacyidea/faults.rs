@@ -1,0 +1,46 @@
+//! Everything that goes wrong between the client and its server.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::rig::authority::Authority;
+use super::rig::faults::{Fault, faults};
+use super::*;
+
+/// How long a verdict may take, and how much later a loaded machine may bring it.
+const DEADLINE: Duration = Duration::from_secs(4);
+const SLACK: Duration = Duration::from_secs(4);
+
+#[test]
+fn no_fault_lets_anybody_in_or_costs_more_than_one_request() {
+    let authority = Authority::new();
+    let accept = recorded(&exchanges(), "hotp-ok");
+    let mut table = faults(Some(&authority), &accept);
+    table.extend(faults(None, &accept));
+    let ca = authority.ca_file();
+    let ca = ca.to_str().unwrap();
+    for faults in table.chunks(8) {
+        thread::scope(|scope| {
+            for fault in faults {
+                scope.spawn(|| hold(fault, ca));
+            }
+        });
+    }
+}
+
+fn hold(fault: &Fault, ca: &str) {
+    let home = home(&fault.url, &[("timeout", "2"), ("connect_timeout", "1"), ("tls_timeout", "1"), ("ca_file", ca)]);
+    home.set("plugin", "deadline", &DEADLINE.as_secs().to_string());
+    let start = Instant::now();
+    let answer = Login::new(&home, "alice").types("755224");
+    let took = start.elapsed();
+    let name = &fault.name;
+    let class = answer.error.as_ref().map_or("accepted", |error| error.class.as_str());
+    // It says at once how much it would be.
+    let expected = if name == "a body that drips" { "communication_error" } else { fault.class };
+    assert_eq!(class, expected, "{name}: {answer:?}");
+    assert!(took < DEADLINE + SLACK, "{name}: {took:?}");
+    assert!(!format!("{answer:?}{}", home.log()).contains("755224"), "{name}: {answer:?}");
+    let asked = fault.web().map_or(0, |web| web.requests().len());
+    assert!(asked <= 1 && fault.asked_elsewhere() == 0, "{name}: {asked} requests");
+}
