@@ -9,9 +9,11 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+#[expect(dead_code, reason = "each test file uses a part of the rig")]
 mod rig;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use rig::faults::Refused;
@@ -452,6 +454,42 @@ fn pushes_count_as_failures_until_they_are_approved() {
         (1..=5).map(|id| home.ask_one(&push(id, &format!("s{id}"), "alice")).code().to_owned()).collect();
     assert_eq!(told, ["push_refused", "push_refused", "push_refused", "push_refused", "throttled"]);
     assert_eq!(okta.count("POST", START), 4);
+}
+
+#[test]
+fn two_thousand_pushes_wait_in_one_process_and_all_end_with_a_verdict() {
+    const COUNT: usize = 2000;
+    let okta = Okta::start();
+    let home = okta.home("rest_poll_interval = 5");
+    home.set("plugin", "deadline", "300");
+    home.set("throttle", "source_failures", "100000");
+    let mut gateway = Gateway::start(&home);
+    let input = gateway.take_input();
+    let writer = std::thread::spawn(move || {
+        let mut input = input;
+        for id in 0..COUNT {
+            let line = format!("{}\n", push(id, &format!("s{id}"), &format!("user{id}")));
+            input.write_all(line.as_bytes()).unwrap();
+        }
+        input
+    });
+    let input = writer.join().unwrap();
+    okta.web.wait_until(|seen| {
+        seen.requests.len() > 3 * COUNT && seen.requests.iter().filter(|r| r.path.ends_with(START)).count() == COUNT
+    });
+    println!("{COUNT} pushes pending in one process: peak memory {} KiB", gateway.peak_memory());
+    for id in 0..10 {
+        okta.press(&format!("user{id}"), "SUCCESS");
+    }
+    for id in 0..10 {
+        assert_eq!(gateway.answer(id).told(), "accept");
+    }
+    drop(input);
+    let (answers, finished) = gateway.wait();
+    finished.ok();
+    assert_eq!(answers.len(), COUNT - 10);
+    assert!(answers.iter().all(|answer| answer.told() == "policy_denied/cancelled"));
+    println!("taken back at the service before the end: {}", okta.count("DELETE", POLL));
 }
 
 // ------------------------------------------------------------------------------------------- where nobody can be asked
