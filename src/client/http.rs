@@ -15,7 +15,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use reqwest::header::{
+    ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Proxy, Response};
 pub use reqwest::{Method, header};
@@ -368,6 +370,7 @@ impl Http {
 
     fn request(&self, client: &Client, call: Call) -> Result<reqwest::Request, ClientError> {
         let Call { method, url, headers, body, wait: _ } = call;
+        let is_get = method == Method::GET || method == Method::DELETE;
         let mut request = client.request(method, url);
         for (name, value) in headers {
             // Leaves in a header only, which is marked so that nothing shows it.
@@ -377,7 +380,9 @@ impl Http {
             request = request.header(name, value);
         }
         request = match body {
-            Body::None => request,
+            Body::None if is_get => request,
+            // Whoever may send a body says that there is none (RFC 9110, 8.6).
+            Body::None => request.header(CONTENT_LENGTH, 0),
             Body::Form(pairs) => {
                 let mut form = url::form_urlencoded::Serializer::new(String::new());
                 for (name, value) in &pairs {
@@ -432,8 +437,12 @@ impl Http {
 
     /// What a request is that got no answer.
     fn failed(&self, error: &reqwest::Error) -> ClientError {
-        let reason = text(error);
-        let Some(failure) = find::<NoConnection>(error) else {
+        let failure = find::<NoConnection>(error);
+        let reason = match failure {
+            Some(failure) => text(failure),
+            None => text(error),
+        };
+        let Some(failure) = failure else {
             // A server may refuse our certificate, or the lack of one, when the handshake is over for us.
             if find::<rustls::Error>(error).is_some() {
                 return ClientError::communication("tls_failed", reason).reach_sent();
