@@ -15,9 +15,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use reqwest::header::{
+    ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Proxy, Response};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub use reqwest::{Method, header};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
@@ -46,6 +49,10 @@ const IDLE_FOR: Duration = Duration::from_secs(60);
 
 /// How many looks in a row may fail before a push is given up.
 const FAILED_LOOKS: u32 = 3;
+
+/// What is written as `%XX` in a segment of a path: more than RFC 3986 asks for, so that no server finds parameters there.
+const SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'@');
 
 /// The service of one section, as far as HTTP goes. Costs nothing until the first request.
 pub struct Http {
@@ -240,7 +247,12 @@ impl Http {
             return None;
         }
         let mut url = self.base.clone();
-        url.path_segments_mut().ok()?.pop_if_empty().extend(segments);
+        let mut path = url.path().strip_suffix('/').unwrap_or(url.path()).to_owned();
+        for segment in segments {
+            path.push('/');
+            path.extend(utf8_percent_encode(segment, SEGMENT));
+        }
+        url.set_path(&path);
         Some(url)
     }
 
@@ -364,6 +376,7 @@ impl Http {
 
     fn request(&self, client: &Client, call: Call) -> Result<reqwest::Request, ClientError> {
         let Call { method, url, headers, body, wait: _ } = call;
+        let wants_body = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
         let mut request = client.request(method, url);
         for (name, value) in headers {
             // Leaves in a header only, which is marked so that nothing shows it.
@@ -373,6 +386,8 @@ impl Http {
             request = request.header(name, value);
         }
         request = match body {
+            // RFC 9110, section 8.6: said even of nothing, else servers may wait for it or refuse.
+            Body::None if wants_body => request.header(CONTENT_LENGTH, "0"),
             Body::None => request,
             Body::Form(pairs) => {
                 let mut form = url::form_urlencoded::Serializer::new(String::new());

@@ -23,7 +23,7 @@ use crate::domain::foreign::Foreign;
 use crate::domain::outcome::{ClientState, Denial, Outcome, Refusal};
 use crate::domain::secret::{Secret, SecretBytes, TypedCode};
 use crate::domain::time::UnixTime;
-use answer::Asked;
+use answer::{Asked, Seen};
 use typed::{Delivery, Typed};
 
 /// How long a number that was asked for may take to come.
@@ -342,55 +342,54 @@ impl OktaClient {
         let below = self.known(&["users", &user.id, "factors", &factor.id])?;
         sent.cancel = sent.cancel.filter(|cancel| is_below(cancel, &below));
         if wants_number && sent.number.is_none() {
-            sent.number = self.number(attempt, &sent.poll).await;
-        }
-        if sent.number.is_some() && attempt.numbers == Numbers::Unseen {
-            if let Some(cancel) = sent.cancel {
-                self.cancel(attempt, cancel).await;
+            match self.number(attempt, &sent.poll).await {
+                Some(Seen::Answered(outcome)) => return Ok(outcome),
+                Some(Seen::Waiting(number)) => sent.number = number,
+                None => {}
             }
-            let said = "Okta wants a number to be chosen, and it cannot be shown over this protocol";
-            return Err(Stop::Denied(Refusal::ServicePolicy, said.into()));
         }
         let state = State::Pushed { poll: sent.poll.into(), cancel: sent.cancel.map(Into::into) };
         let show = sent.number.map(|number| format!("Choose the number {number} in Okta Verify"));
         Ok(Outcome::Pushed { show, state: state.seal()? })
     }
 
-    /// The number of a push, which comes with a look at it where it did not come at once. Without one, the phone asks yes
-    /// or no.
-    async fn number(&self, attempt: &Attempt<'_>, poll: &Url) -> Option<String> {
+    /// The number of a push, which comes with a look at it where it did not come at once; or how it was answered meanwhile.
+    /// Without a number, the phone asks yes or no.
+    async fn number(&self, attempt: &Attempt<'_>, poll: &Url) -> Option<Seen> {
         let until = attempt.moment.until().min(Instant::now() + NUMBER);
         let look = async || {
-            let answer = self.send_until(until, Call::new(Method::GET, poll.clone())).await?;
-            let value = match answer.status {
-                200 => answer.json()?,
-                _ => return Err(answer.unexpected()),
-            };
-            // Where it is over already, there is no number to wait for.
-            let waits = answer::text(&value, "factorResult")? == "WAITING";
-            Ok(match answer::number(&value)? {
-                None if waits => Look::Pending,
-                number => Look::Done(number),
+            Ok(match self.look(poll, until).await? {
+                Seen::Waiting(None) => Look::Pending,
+                seen @ (Seen::Waiting(Some(_)) | Seen::Answered(_)) => Look::Done(seen),
             })
         };
         // What is wrong is said by the wait for the answer.
-        self.http.poll(until, look).await.ok()??
+        self.http.poll(until, look).await.ok()?
     }
 
     async fn wait(&self, attempt: &Attempt<'_>, poll: &str) -> Result<Outcome, Stop> {
         let poll = Url::parse(poll).map_err(|_| answer::unexpected("the poll link is not an address"))?;
         self.check_origin("poll", &poll)?;
+        let until = attempt.moment.until();
         let look = async || {
-            let answer = self.send(attempt, Call::new(Method::GET, poll.clone())).await?;
-            match answer::of_push(&answer) {
-                Ok(look) => Ok(look),
-                Err(Stop::Denied(why, said)) => Ok(Look::Done(refused(why, &said))),
-                Err(Stop::Failed(error)) => Err(error),
-            }
+            Ok(match self.look(&poll, until).await? {
+                Seen::Waiting(_) => Look::Pending,
+                Seen::Answered(outcome) => Look::Done(outcome),
+            })
         };
-        match self.http.poll(attempt.moment.until(), look).await? {
+        match self.http.poll(until, look).await? {
             Some(outcome) => Ok(outcome),
             None => Err(Stop::Denied(Refusal::PushUnanswered, "the push was not answered in time".into())),
+        }
+    }
+
+    /// One look at a push; how it was answered is final.
+    async fn look(&self, poll: &Url, until: Instant) -> Result<Seen, ClientError> {
+        let answer = self.send_until(until, Call::new(Method::GET, poll.clone())).await?;
+        match answer::of_push(&answer) {
+            Ok(seen) => Ok(seen),
+            Err(Stop::Denied(why, said)) => Ok(Seen::Answered(refused(why, &said))),
+            Err(Stop::Failed(error)) => Err(error),
         }
     }
 
