@@ -6,6 +6,7 @@
 pub mod diagnosis;
 pub mod http;
 pub mod okta;
+pub mod rehearsal;
 pub mod totp;
 
 use std::cell::OnceCell;
@@ -166,7 +167,13 @@ impl ClientError {
     /// The same, before an answer came.
     #[must_use]
     pub fn reach_sent(self) -> Self {
-        self.map(|error| ServiceError { reach: Reach::Sent, ..error })
+        self.reached(Reach::Sent)
+    }
+
+    /// The same, having got this far.
+    #[must_use]
+    pub fn reached(self, reach: Reach) -> Self {
+        self.map(|error| ServiceError { reach, ..error })
     }
 
     const fn service(&self) -> Option<&ServiceError> {
