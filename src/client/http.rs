@@ -375,7 +375,7 @@ impl Http {
 
     fn request(&self, client: &Client, call: Call) -> Result<reqwest::Request, ClientError> {
         let Call { method, url, headers, body, wait: _ } = call;
-        let wants_body = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
+        let is_get = method == Method::GET || method == Method::DELETE;
         let mut request = client.request(method, url);
         for (name, value) in headers {
             // Leaves in a header only, which is marked so that nothing shows it.
@@ -385,9 +385,9 @@ impl Http {
             request = request.header(name, value);
         }
         request = match body {
-            // RFC 9110, section 8.6: said even of nothing, else servers may wait for it or refuse.
-            Body::None if wants_body => request.header(CONTENT_LENGTH, "0"),
-            Body::None => request,
+            Body::None if is_get => request,
+            // Whoever may send a body says that there is none (RFC 9110, 8.6).
+            Body::None => request.header(CONTENT_LENGTH, 0),
             Body::Form(pairs) => {
                 let mut form = url::form_urlencoded::Serializer::new(String::new());
                 for (name, value) in &pairs {

@@ -164,6 +164,7 @@ impl Engine {
             },
             origin: story.origin.clone(),
             id,
+            mark: story.mark.get(),
             block: self.push.block.0,
             absent: standing.absent(),
             state: OnceCell::new(),
@@ -181,7 +182,6 @@ impl Engine {
     ) -> Result<Verdict, End> {
         let wired = self.wired(course.client.section()).ok_or(Denial::ChallengeGone)?;
         let (subscriber, until) = (&story.origin.subscriber, story.moment.until());
-        self.settle(story).await?;
         let joined = match self.pushes.running(subscriber, story.session()) {
             Some(true) => self.pushes.join(subscriber, until).await,
             Some(false) | None => None,
