@@ -957,7 +957,7 @@ fn examined(home: &Home) -> (Vec<(String, bool)>, String) {
     let steps = clients.iter().find(|client| client["client"] == "okta").unwrap()["steps"].as_array().unwrap();
     let ours = steps.iter().filter(|step| step["step"] == "credentials" || step["step"] == "permissions");
     let shown = |step: &Value| (step["step"].as_str().unwrap().to_owned(), step["ok"].as_bool().unwrap());
-    let said = ours.clone().map(|step| format!("{} {}", step["text"], step["remedy"])).last().unwrap_or_default();
+    let said = ours.clone().map(|step| format!("{} {}", step["text"], step["remedy"])).next_back().unwrap_or_default();
     (ours.map(shown).collect(), said)
 }
 

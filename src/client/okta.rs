@@ -4,13 +4,14 @@
 //! somebody counts only where Okta names whom we asked for.
 
 mod answer;
+mod lookup;
 mod typed;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use url::Url;
 
 use super::diagnosis::{Finding, Findings};
@@ -24,6 +25,7 @@ use crate::domain::outcome::{ClientState, Denial, Outcome, Refusal};
 use crate::domain::secret::{Secret, SecretBytes, TypedCode};
 use crate::domain::time::UnixTime;
 use answer::{Asked, Seen};
+use lookup::{Held, User, none_active, pick};
 use typed::{Delivery, Typed};
 
 /// How long a number that was asked for may take to come.
@@ -80,41 +82,6 @@ impl State {
     fn open(state: &ClientState) -> Option<Self> {
         // Read in memory only.
         serde_json::from_slice(state.expose()).ok()
-    }
-}
-
-/// A user whose name was compared.
-struct User {
-    id: String,
-}
-
-/// Something that a user holds and that is active.
-struct Held {
-    id: String,
-    kind: String,
-    provider: String,
-}
-
-impl Held {
-    fn is(&self, kind: &str, providers: &[&str]) -> bool {
-        self.kind == kind && (providers.is_empty() || providers.contains(&self.provider.as_str()))
-    }
-
-    /// Whether codes of `kind` belong to it.
-    fn takes(&self, kind: OktaCode) -> bool {
-        const APP: &str = "token:software:totp";
-        match kind {
-            OktaCode::Otp => self.is(APP, &[]),
-            OktaCode::Okta => self.is(APP, &["OKTA"]),
-            OktaCode::Google => self.is(APP, &["GOOGLE"]),
-            OktaCode::Sms => self.is("sms", &[]),
-            OktaCode::Call => self.is("call", &[]),
-            OktaCode::Email => self.is("email", &[]),
-            OktaCode::Token => self.is("token", &[]) || self.is("token:hotp", &[]),
-            OktaCode::Rsa => self.is("token", &["RSA"]),
-            OktaCode::Symantec => self.is("token", &["SYMANTEC"]),
-            OktaCode::Yubikey => self.is("token:hardware", &["YUBICO"]),
-        }
     }
 }
 
@@ -235,61 +202,6 @@ impl OktaClient {
             Some(delivery) => self.send_code(attempt, &user, &held, delivery).await,
             None => Err(none_active("Okta Verify with push", &held)),
         }
-    }
-
-    /// The user of the claimant's name, and of no other.
-    async fn user(&self, attempt: &Attempt<'_>) -> Result<User, Stop> {
-        let name = attempt.identity.0.as_str();
-        let url = if may_be_login(name) { self.url(&["users", name]) } else { None };
-        let Some(url) = url else {
-            let said = "the name cannot be a login at Okta: it is me, an id, empty, or holds one of / \\ ? # ;";
-            return Err(Stop::Denied(Refusal::MalformedName, said.into()));
-        };
-        let answer = self.send(attempt, Call::new(Method::GET, url)).await?;
-        let value = answer::body(&answer, &[200], Asked::User)?;
-        let (id, status) = (identifier(&value)?, answer::text(&value, "status")?);
-        let login = answer::text(value.get("profile").unwrap_or(&Value::Null), "login")?;
-        if !self.names(name, login) {
-            let hint = match self.short_names {
-                YesNo::No if part_before_at(login).is_some_and(|part| same(part, name)) => {
-                    "; if names without a domain are meant to be theirs, set short_names = yes"
-                }
-                YesNo::No | YesNo::Yes => "",
-            };
-            let text = format!("Okta answers with the user {}, who is not the one asked for{hint}", Foreign(login));
-            return Err(ClientError::communication("login_mismatch", text).into());
-        }
-        if status != "ACTIVE" {
-            return Err(Stop::Denied(Refusal::Locked, format!("the user's status at Okta is {status}, not ACTIVE")));
-        }
-        Ok(User { id })
-    }
-
-    /// Whether `login` is who was asked for as `name`.
-    fn names(&self, name: &str, login: &str) -> bool {
-        match self.short_names {
-            _ if same(name, login) => true,
-            YesNo::Yes => !name.contains('@') && part_before_at(login).is_some_and(|part| same(part, name)),
-            YesNo::No => false,
-        }
-    }
-
-    /// What the user holds and can use.
-    async fn held(&self, attempt: &Attempt<'_>, user: &User) -> Result<Vec<Held>, Stop> {
-        let url = self.known(&["users", &user.id, "factors"])?;
-        let answer = self.send(attempt, Call::new(Method::GET, url)).await?;
-        let value = answer::body(&answer, &[200], Asked::Facts)?;
-        let factors = value.as_array().ok_or_else(|| answer::unexpected("the factors are not a list"))?;
-        let mut held = Vec::new();
-        for factor in factors {
-            let kind = answer::text(factor, "factorType")?.to_owned();
-            // Not every kind has one, and only some are looked at.
-            let provider = factor.get("provider").and_then(Value::as_str).unwrap_or_default().to_owned();
-            if answer::text(factor, "status")? == "ACTIVE" {
-                held.push(Held { id: identifier(factor)?, kind, provider });
-            }
-        }
-        Ok(held)
     }
 
     async fn verify(&self, attempt: &Attempt<'_>, user: &str, factor: &str, code: &TypedCode) -> Result<Outcome, Stop> {
@@ -489,45 +401,6 @@ impl OktaClient {
         );
         Err(ClientError::communication("foreign_link", text))
     }
-}
-
-/// Whether `name` may be put into an address as a login. Okta takes `me` for the token's owner, and ids for logins.
-fn may_be_login(name: &str) -> bool {
-    let is_id = name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("00u"))
-        && name.bytes().all(|b| b.is_ascii_alphanumeric());
-    let is_path = name.contains(['/', '\\', '?', '#', ';']) || name.chars().any(char::is_control);
-    !(name.trim().eq_ignore_ascii_case("me") || is_id || is_path)
-}
-
-/// Whether two names differ in case only.
-fn same(one: &str, other: &str) -> bool {
-    one.to_lowercase() == other.to_lowercase()
-}
-
-fn part_before_at(login: &str) -> Option<&str> {
-    login.rsplit_once('@').map(|(part, _)| part)
-}
-
-/// The id of something that Okta named.
-fn identifier(value: &Value) -> Result<String, ClientError> {
-    let id = answer::text(value, "id")?;
-    let fits = (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if fits { Ok(id.to_owned()) } else { Err(answer::unexpected("an id is not what ids are made of")) }
-}
-
-/// What a code of `kind` is verified with. Of two authenticator apps it is Okta Verify; two codes would be one too many.
-fn pick(held: &[Held], kind: OktaCode) -> Result<&Held, Stop> {
-    let fitting = || held.iter().filter(|held| held.takes(kind));
-    fitting()
-        .find(|held| held.provider == "OKTA")
-        .or_else(|| fitting().next())
-        .ok_or_else(|| none_active(kind.word(), held))
-}
-
-fn none_active(wanted: &str, held: &[Held]) -> Stop {
-    let kinds: Vec<_> = held.iter().map(|held| format!("{} {}", held.kind, held.provider)).collect();
-    let found = if kinds.is_empty() { "none at all".to_owned() } else { kinds.join(", ") };
-    Stop::Denied(Refusal::NoDevice, format!("the user has no active factor for {wanted}; active: {found}"))
 }
 
 /// Whether `url` lies below `above`, and is nothing but a path of plain words there.

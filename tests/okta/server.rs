@@ -262,11 +262,10 @@ impl Book {
         let invalid = |why: &str| error(400, "E0000001", &format!("Api validation failed: {why}"));
         let body = if request.body.is_empty() { Value::Null } else { request.json() };
         if *kind == "push" {
-            let wanted = match &body {
-                Value::Null => false,
-                body if *body == json!({"useNumberMatchingChallenge": true}) => true,
-                _ => return invalid("verify"),
-            };
+            let wanted = body == json!({"useNumberMatchingChallenge": true});
+            if !wanted && !body.is_null() {
+                return invalid("verify");
+            }
             if request.header("user-agent").is_none_or(str::is_empty) {
                 return invalid("User-Agent");
             }
