@@ -442,8 +442,16 @@ impl Http {
 
     /// What a request is that got no answer.
     fn failed(&self, error: &reqwest::Error) -> ClientError {
-        let reason = text(error);
-        let Some(failure) = find::<NoConnection>(error) else {
+        let failure = find::<NoConnection>(error);
+        let reason = match failure {
+            Some(failure) => text(failure),
+            None => text(error),
+        };
+        let Some(failure) = failure else {
+            // A server may refuse our certificate, or the lack of one, when the handshake is over for us.
+            if find::<rustls::Error>(error).is_some() {
+                return ClientError::communication("tls_failed", reason).reach_sent();
+            }
             if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
                 return ClientError::communication("not_http", format!("the answer is not HTTP: {reason}"));
             }
