@@ -39,18 +39,35 @@ struct Client {
 }
 
 fn clients() -> Vec<Client> {
-    vec![Client {
-        name: "okta",
-        section: "api_url = ADDRESS\napi_key = canary-token\n",
-        more: "",
-        accept: Response::json(
-            200,
-            &json!({"id": "00u1", "status": "ACTIVE", "profile": {"login": "alice"}, "factorResult": "SUCCESS"}),
-        ),
-        code: "123456",
-        pushes: true,
-        exceptions: &[],
-    }]
+    vec![
+        Client {
+            name: "okta",
+            section: "api_url = ADDRESS\napi_key = canary-token\n",
+            more: "",
+            accept: Response::json(
+                200,
+                &json!({"id": "00u1", "status": "ACTIVE", "profile": {"login": "alice"}, "factorResult": "SUCCESS"}),
+            ),
+            code: "123456",
+            pushes: true,
+            exceptions: &[],
+        },
+        Client {
+            name: "privacyidea",
+            section: "url = ADDRESS\nservice_user = gateway\nservice_password = canary-password\nvalidate_key = canary-key\n",
+            more: "",
+            accept: Response::json(
+                200,
+                &json!({
+                    "detail": {"message": "Found matching challenge", "serial": "PIPU1"}, "id": 1, "jsonrpc": "2.0",
+                    "result": {"authentication": "ACCEPT", "status": true, "value": true},
+                }),
+            ),
+            code: "755224",
+            pushes: true,
+            exceptions: &[],
+        },
+    ]
 }
 
 /// A home whose one client is at the fault, and open for what was never sent.
