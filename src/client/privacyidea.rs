@@ -13,7 +13,7 @@ mod server;
 mod signature;
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::diagnosis::Findings;
 use super::http::{Body, Call, Http, Look, Method, Wait};
@@ -35,9 +35,6 @@ use signature::ResponseKey;
 
 /// The longest code that is sent, in bytes: a PIN may be a sentence.
 const CODE_LIMIT: usize = 512;
-
-/// How long a push that nobody waits for any more may take to be taken back.
-const CANCELLATION: Duration = Duration::from_secs(5);
 
 /// The client of `[privacyidea]`.
 pub struct PrivacyideaClient {
@@ -151,7 +148,7 @@ impl PrivacyideaClient {
             Question::Code(_) if by_phone => Factor::Push,
             Question::Code(_) => Factor::Otp,
             // Once a phone has answered, the server takes whatever is typed.
-            Question::Answer(_, state) if !state.typed || serial.as_ref().is_some_and(|s| state.pushed.contains(s)) => {
+            Question::Answer(_, state) if serial.as_ref().is_some_and(|serial| state.pushed.contains(serial)) => {
                 Factor::Push
             }
             Question::Answer(_, _) => Factor::Otp,
@@ -265,8 +262,7 @@ impl PrivacyideaClient {
 
     /// Deletes the challenges of a transaction, where the service account may: privacyIDEA 3.14, its right
     /// `cancelchallenge`.
-    async fn cancel(&self, state: &State, account: &Account) -> Result<(), ClientError> {
-        let until = Instant::now() + CANCELLATION;
+    async fn cancel(&self, state: &State, account: &Account, until: Instant) -> Result<(), ClientError> {
         let session = account.session(&self.server, None, until).await?;
         let url = self.server.url(&["token", "challenges", "transaction", &state.transaction])?;
         let call = Call::new(Method::DELETE, url).header("Authorization", session.token);
@@ -335,13 +331,13 @@ impl MfaClient for PrivacyideaClient {
         Box::pin(self.wait(attempt, state))
     }
 
-    fn push_cancel<'a>(&'a self, _attempt: &'a Attempt<'a>, state: &'a ClientState) -> Chore<'a> {
+    fn push_cancel<'a>(&'a self, attempt: &'a Attempt<'a>, state: &'a ClientState) -> Chore<'a> {
         Box::pin(async move {
             let (Some(account), Some(state), Flavour::Privacyidea) = (&self.account, State::open(state), self.flavour)
             else {
                 return;
             };
-            if let Err(error) = self.cancel(&state, account).await {
+            if let Err(error) = self.cancel(&state, account, attempt.moment.until()).await {
                 tracing::debug!(%error, "a push is not taken back at the server");
             }
         })

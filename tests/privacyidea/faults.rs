@@ -36,9 +36,7 @@ fn hold(fault: &Fault, ca: &str) {
     let took = start.elapsed();
     let name = &fault.name;
     let class = answer.error.as_ref().map_or("accepted", |error| error.class.as_str());
-    // It says at once how much it would be.
-    let expected = if name == "a body that drips" { "communication_error" } else { fault.class };
-    assert_eq!(class, expected, "{name}: {answer:?}");
+    assert_eq!(class, fault.class, "{name}: {answer:?}");
     assert!(took < DEADLINE + SLACK, "{name}: {took:?}");
     assert!(!format!("{answer:?}{}", home.log()).contains("755224"), "{name}: {answer:?}");
     let asked = fault.web().map_or(0, |web| web.requests().len());
