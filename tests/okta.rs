@@ -345,10 +345,19 @@ fn a_number_that_cannot_be_shown_ends_the_push_and_takes_it_back() {
 #[test]
 fn without_a_number_the_push_is_a_plain_one() {
     let okta = Okta::start();
-    okta.add("alice@corp.example");
-    okta.book().looks.push_back("SUCCESS");
+    for user in ["alice@corp.example", "bob@corp.example", "carol@corp.example"] {
+        okta.add(user);
+    }
     let home = home(&okta);
-    accepted(&home.ask_one(&typed("1", "alice@corp.example", "")), "push");
+    let mut gateway = Gateway::start(&home);
+    // Answered before the number that does not come is given up, and after.
+    okta.book().looks.push_back("SUCCESS");
+    accepted(&gateway.ask(&typed("1", "alice@corp.example", "")), "push");
+    okta.book().looks.push_back("REJECTED");
+    assert_eq!(gateway.ask(&typed("2", "bob@corp.example", "")).told(), "authentication_failure/push_refused");
+    okta.book().looks.extend(["WAITING", "WAITING", "WAITING", "WAITING", "SUCCESS"]);
+    accepted(&gateway.ask(&typed("3", "carol@corp.example", "")), "push");
+    assert_eq!(okta.of(Step::Verify).len(), 3);
 }
 
 #[test]
