@@ -38,7 +38,7 @@ options! {
         client_cert: Optional<PathBuf> = "";
         /// The private key of client_cert (PEM), readable by nobody else.
         client_key: Optional<PathBuf> = "";
-        /// An HTTP proxy, such as http://proxy.corp.example:3128. The environment is not asked.
+        /// An HTTP proxy, such as `http://proxy.corp.example:3128`. The environment is not asked.
         proxy: Optional<HttpUrl> = "";
         /// yes is the same as on_unreachable = accept.
         ignore_connection_error: YesNo = "no";
