@@ -22,7 +22,7 @@ options! {
         ca_file: Optional<PathBuf> = "";
         /// Allows an address that begins with http://. Codes and keys then cross the network for everybody to read.
         allow_insecure_http: YesNo = "no";
-        /// How long one request to the service may take in all. No verdict takes longer than [plugin] deadline.
+        /// How long one request to the service may take in all. No verdict takes longer than `[plugin] deadline`.
         timeout: Seconds<1, 300> = "25";
         /// How long finding the service's address and connecting to it may take.
         connect_timeout: Seconds<1, 60> = "5";
@@ -184,7 +184,7 @@ client_sections! {
         short_names: YesNo = "no";
     }
 
-    /// One-time passwords of YubiKeys, by the Yubico validation protocol 2.0. [yubico_keys] says whose key is whose.
+    /// One-time passwords of YubiKeys, by the Yubico validation protocol 2.0. `[yubico_keys]` says whose key is whose.
     yubico = Yubico {
         /// The addresses of the validation servers, separated by commas: all are asked at once.
         api_urls: Urls = "https://api.yubico.com/wsapi/2.0/verify";
