@@ -123,6 +123,7 @@ impl PrivacyideaClient {
 
     /// What an accept of the server is worth: the one place where this client verifies anybody.
     fn accept(&self, question: &Question<'_>, accepted: Accepted) -> Result<Outcome, ClientError> {
+        let is_hidden = accepted == Accepted::Hidden;
         let (serial, kind, said) = match accepted {
             Accepted::Token { serial, kind, said } => (Some(serial), kind, said),
             Accepted::NoToken { said } if self.require_token_serial == YesNo::Yes => {
@@ -139,12 +140,13 @@ impl PrivacyideaClient {
         };
         let by_phone = kind.as_deref().is_some_and(is_push);
         let factor = match question {
+            Question::Finish(_) => Factor::Push,
             // Nothing was typed: only a phone can have been asked, by a server that waits for it.
-            Question::Nothing if kind.is_some() && !by_phone => {
-                let said = "the server accepts an empty answer by a token that is not a push token";
-                return Ok(refused(Refusal::ServicePolicy, said));
+            Question::Nothing if by_phone || is_hidden => Factor::Push,
+            Question::Nothing => {
+                let said = format!("the server accepts an empty answer, and not by a push token: {said}");
+                return Ok(refused(Refusal::ServicePolicy, &said));
             }
-            Question::Nothing | Question::Finish(_) => Factor::Push,
             Question::Code(_) if by_phone => Factor::Push,
             Question::Code(_) => Factor::Otp,
             // Once a phone has answered, the server takes whatever is typed.

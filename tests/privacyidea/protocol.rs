@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 use super::rig::http::{Request, Response};
-use super::rig::web::Web;
+use super::rig::web::{Misbehaviour, Reply, Web};
 use super::rig::{Gateway, request};
 use super::*;
 
@@ -260,6 +260,8 @@ fn a_token_must_be_named_that_proves_something() {
         (json!({"serial": "PIPU1", "type": "edupush"}), "pin", "accept/push", "accept/push"),
         // Nobody was asked, and nothing was typed.
         (json!({"serial": "SPASS1", "type": "spass"}), "", POLICY, POLICY),
+        (json!({"serial": "SPASS1"}), "", POLICY, POLICY),
+        (json!({"message": "user has no token, accepted due to 'x'"}), "", POLICY, POLICY),
         (json!({"message": "user has no token, accepted due to 'x'"}), "123456", POLICY, "accept/otp"),
         (json!({"message": "against userstore due to 'x'"}), "123456", POLICY, "accept/otp"),
         (Value::Null, "123456", STRANGE, "accept/otp"),
@@ -355,6 +357,50 @@ fn a_door_that_was_open_a_moment_ago_is_not_left_open() {
     // Where it was not there from the start, the section says.
     let fresh = Login::new(&home, "alice").types("755224");
     assert_eq!((fresh.verdict(), fresh.degraded), ("accept", Some(true)));
+}
+
+#[test]
+fn a_look_that_the_deadline_cuts_short_leaves_the_push_unanswered() {
+    for (looks, timeout, expected) in [
+        (1, "25", UNANSWERED),
+        (0, "25", "service_unreachable/read_timeout"),
+        (1, "1", "service_unreachable/read_timeout"),
+    ] {
+        let looked = AtomicUsize::new(0);
+        let web = Web::serve(move |request: &Request| match request.path.as_str() {
+            "/validate/check" => Reply::from(answer("CHALLENGE", json!(false), challenges(&[pushed()]))),
+            _ if looked.fetch_add(1, Ordering::Relaxed) < looks => status("pending").into(),
+            _ => Misbehaviour::Silence.into(),
+        });
+        let home = home(&web.url(""), &[("timeout", timeout)]);
+        home.set("plugin", "deadline", if timeout == "1" { "20" } else { "3" });
+        assert_eq!(told(&Login::new(&home, "alice").types("")), expected, "{looks} {timeout}");
+    }
+}
+
+#[test]
+fn a_push_that_nobody_waits_for_is_taken_back() {
+    let web = Web::serve(|request: &Request| match request.path.as_str() {
+        "/auth" => Response::json(
+            200,
+            &json!({"result": {"authentication": "ACCEPT", "status": true, "value": {"token": "a.b.c"}}}),
+        ),
+        "/validate/triggerchallenge" => answer("CHALLENGE", json!(1), challenges(&[pushed()])),
+        "/validate/polltransaction" => status("pending"),
+        _ => answer("ACCEPT", json!(true), json!({})),
+    });
+    let home = home(&web.url(""), &ACCOUNT);
+    let mut gateway = Gateway::start(&home);
+    let login = Login::new(&home, "alice");
+    gateway.send(&login.request(""));
+    web.wait_until(|seen| seen.requests.iter().any(|request| request.path == "/validate/polltransaction"));
+    assert_eq!(gateway.ask(&json!({"type": "cancel", "id": "c", "target": login.session})).cancelled, Some(true));
+    assert_eq!(told(&gateway.answer(login.session.clone())), "policy_denied/cancelled");
+    assert_eq!(gateway.end().1.status, Some(0));
+    let requests = web.requests();
+    let last = requests.last().unwrap();
+    assert_eq!((last.method.as_str(), last.path.as_str()), ("DELETE", "/token/challenges/transaction/0123"));
+    assert_eq!(last.header("authorization"), Some("a.b.c"));
 }
 
 #[test]

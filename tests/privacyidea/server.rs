@@ -68,36 +68,19 @@ fn open_challenges(server: &PrivacyIdea, serial: &str) -> u64 {
 }
 
 #[test]
-fn a_push_that_nobody_waits_for_is_taken_back() {
+fn the_push_of_a_session_that_ended_is_taken_back() {
     let Some(server) = PrivacyIdea::start() else { return };
     let action = [("scope", "admin"), ("action", "triggerchallenge, cancelchallenge"), ("adminuser", "svc-mfa")];
     server.administer("/policy/admin-svc", &action);
     let home = home(&server.url, &account(&server.service));
     let mut gateway = Gateway::start(&home);
-    let login = Login::new(&home, "pushy");
-    gateway.send(&login.request(""));
-    while open_challenges(&server, "PIPU_PUSHY") == 0 {
-        gateway.sync();
-    }
-    assert_eq!(gateway.ask(&json!({"type": "cancel", "id": "c", "target": login.session})).cancelled, Some(true));
-    assert_eq!(told(&gateway.answer(login.session.clone())), "policy_denied/cancelled");
+    let login = Login::new(&home, "presence");
+    assert!(told(&gateway.ask(&login.request(""))).starts_with("ask: Press "));
+    assert_eq!(open_challenges(&server, "PIPU_PRES"), 1);
+    let ended = json!({"type": "session_ended", "id": "e", "session_id": login.session, "gateway_user": "presence"});
+    gateway.ask(&ended);
     assert_eq!(gateway.end().1.status, Some(0));
-    assert_eq!(open_challenges(&server, "PIPU_PUSHY"), 0, "{}", home.log());
-
-    // A code in place of the push takes it back as well.
-    let mut gateway = Gateway::start(&home);
-    let login = Login::new(&home, "multi");
-    gateway.send(&login.request(""));
-    while open_challenges(&server, "PIPU_MULTI") == 0 {
-        gateway.sync();
-    }
-    let mut typed = login.request(&server.app().code(0));
-    typed["id"] = json!("typed");
-    gateway.send(&typed);
-    assert_eq!(told(&gateway.answer("typed")), "accept/otp");
-    assert_eq!(told(&gateway.answer(login.session.clone())), "policy_denied/superseded");
-    assert_eq!(gateway.end().1.status, Some(0));
-    assert_eq!(open_challenges(&server, "PIPU_MULTI"), 0, "{}", home.log());
+    assert_eq!(open_challenges(&server, "PIPU_PRES"), 0, "{}", home.log());
 }
 
 #[test]
