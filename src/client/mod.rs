@@ -6,6 +6,7 @@
 pub mod diagnosis;
 pub mod http;
 pub mod totp;
+pub mod yubico;
 
 use std::cell::OnceCell;
 use std::future::Future;
@@ -287,7 +288,9 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
         ClientName::Privacyidea => return None,
         ClientName::Duo => return None,
         ClientName::Okta => return None,
-        ClientName::Yubico => return None,
+        ClientName::Yubico => {
+            Rc::new(yubico::YubicoClient::new(sections.yubico.as_ref()?, &sections.yubico_keys, parts))
+        }
         ClientName::Oidc => return None,
         ClientName::Http(_) => return None,
     };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::declare::{self, SectionDeclaration};
 use super::http::{HttpService, is_http_section};
@@ -189,7 +190,7 @@ client_sections! {
 
 /// `[yubico_keys]`: for each subscriber the public ids (the first twelve modhex characters) of their keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct YubicoKeys(pub BTreeMap<Subscriber, Vec<String>>);
+pub struct YubicoKeys(pub Arc<BTreeMap<Subscriber, Vec<String>>>);
 
 impl YubicoKeys {
     const SECTION: &'static str = "yubico_keys";
@@ -214,7 +215,7 @@ impl YubicoKeys {
                 Err(flaw) => mistakes.at_option(entry.line, &section.name, &name, format_args!("the name {flaw}")),
             }
         }
-        Self(keys)
+        Self(Arc::new(keys))
     }
 }
 
