@@ -1,7 +1,11 @@
 //! `[yubico]` through the executable: against real servers of the validation protocol, and against loopback servers that
 //! say what those cannot be brought to say.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test ends where its helpers fail")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test ends where its helpers fail, and shows its tables"
+)]
 
 #[expect(dead_code, reason = "no test uses all of the rig")]
 mod rig;

@@ -5,6 +5,7 @@
 
 pub mod diagnosis;
 pub mod http;
+pub mod oidc;
 pub mod totp;
 pub mod yubico;
 
@@ -291,7 +292,7 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
         ClientName::Yubico => {
             Rc::new(yubico::YubicoClient::new(sections.yubico.as_ref()?, &sections.yubico_keys, parts))
         }
-        ClientName::Oidc => return None,
+        ClientName::Oidc => Rc::new(oidc::OidcClient::new(sections.oidc.as_ref()?, parts)),
         ClientName::Http(_) => return None,
     };
     let remote = sections.remote(name);
