@@ -6,6 +6,8 @@
 pub mod diagnosis;
 pub mod http;
 pub mod oidc;
+pub mod okta;
+pub mod rehearsal;
 pub mod totp;
 pub mod yubico;
 
@@ -167,7 +169,13 @@ impl ClientError {
     /// The same, before an answer came.
     #[must_use]
     pub fn reach_sent(self) -> Self {
-        self.map(|error| ServiceError { reach: Reach::Sent, ..error })
+        self.reached(Reach::Sent)
+    }
+
+    /// The same, having got this far.
+    #[must_use]
+    pub fn reached(self, reach: Reach) -> Self {
+        self.map(|error| ServiceError { reach, ..error })
     }
 
     const fn service(&self) -> Option<&ServiceError> {
@@ -288,7 +296,7 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
         }
         ClientName::Privacyidea => return None,
         ClientName::Duo => return None,
-        ClientName::Okta => return None,
+        ClientName::Okta => Rc::new(okta::OktaClient::new(sections.okta.as_ref()?, parts)),
         ClientName::Yubico => {
             Rc::new(yubico::YubicoClient::new(sections.yubico.as_ref()?, &sections.yubico_keys, parts))
         }
