@@ -1070,3 +1070,29 @@ fn every_fault_of_a_provider_is_classified_and_none_opens_the_door() {
     }
     table("faults", &rows);
 }
+
+// -------------------------------------------------------------------------------------------------------------- doctor
+
+#[test]
+fn doctor_finds_out_what_keeps_a_provider_from_signing_in() {
+    let Some(provider) = OidcProvider::start(60) else { return };
+    let well = home(&provider.issuer).run(&["doctor", "oidc"], "").stdout;
+    for text in [
+        "the provider calls itself as plugin.ini does",
+        "keys of the provider that can be used: 1",
+        "this client may use the device flow",
+    ] {
+        assert!(well.contains(text), "{text}: {well}");
+    }
+    for (option, value, text) in [
+        ("client_secret", "wrong", "the provider said invalid_client"),
+        ("client_id", "nosuch", "the provider said invalid_client"),
+        ("issuer", &provider.issuer.replace("127.0.0.1", "localhost"), "expected exactly"),
+    ] {
+        let home = home(&provider.issuer);
+        home.set("oidc", option, value);
+        let finished = home.run(&["doctor", "oidc"], "");
+        assert_eq!(finished.status, Some(1));
+        assert!(finished.stdout.contains(text), "{text}: {finished:?}");
+    }
+}

@@ -474,3 +474,32 @@ fn a_key_that_cannot_sign_is_our_fault_and_not_said() {
         assert_eq!(web.seen().connections, 0);
     }
 }
+
+// -------------------------------------------------------------------------------------------------------------- doctor
+
+#[test]
+fn doctor_finds_out_what_keeps_the_servers_from_verifying() {
+    let Some(servers) = Yubival::start(2) else { return };
+    let well = home(&servers.urls, &servers.client_id, &servers.api_key);
+    let said = well.run(&["doctor", "yubico"], "").stdout;
+    assert_eq!(said.matches("knows this client by its key").count(), 2, "{said}");
+    assert!(said.contains("[yubico_keys] names 4 users with 5 keys"), "{said}");
+    for (client_id, key, word) in [
+        ("4242", servers.api_key.as_str(), "NO_SUCH_CLIENT"),
+        (&servers.client_id, "AAAAAAAAAAAAAAAAAAAAAAAAAAA=", "BAD_SIGNATURE"),
+    ] {
+        let finished = home(&servers.urls, client_id, key).run(&["doctor", "yubico"], "");
+        assert_eq!(finished.status, Some(1));
+        assert!(
+            finished.stdout.contains(word) && finished.stdout.contains("compare client_id and api_key"),
+            "{finished:?}"
+        );
+    }
+    // It answers as it should, but proves nothing.
+    let web = Web::serve(|request: &Request| match request.parameter("otp") {
+        Some(_) => plain(&[("status", "BAD_OTP")]),
+        None => plain(&[("status", "MISSING_PARAMETER")]),
+    });
+    let finished = home(&[web.url("/verify")], "87", KEY).run(&["doctor", "yubico"], "");
+    assert!(finished.stdout.contains("not signed with api_key"), "{finished:?}");
+}

@@ -243,7 +243,9 @@ impl OidcClient {
                 findings.push(Finding::wrong("keys", "the provider publishes no key that could be used", remedy));
                 return findings;
             }
-            Ok(count) => findings.push(Finding::well("keys", format!("{count} keys of the provider can be used"))),
+            Ok(count) => {
+                findings.push(Finding::well("keys", format!("keys of the provider that can be used: {count}")))
+            }
             Err(error) => {
                 let remedy = "check that jwks_uri of the provider's metadata can be reached from here";
                 findings.push(Finding::error("keys", &error, remedy));
