@@ -29,7 +29,17 @@ const KEY: &str = "mG5be6ZJU1qBGz24yPh/ESM3UdU=";
 /// What alice's key types, by its shape.
 const OTP: &str = "vvcccccccccbtbghrfgdnjncbijgerrhgcgkdvghbdli";
 
-/// A home whose client asks `urls`; alice, and `alice0` to `alice99`, hold one key, and there are others.
+// What is told, by class and code.
+const ODD: &str = "communication_error/unexpected_answer";
+const FORGED: &str = "communication_error/bad_signature";
+const UNKNOWN: &str = "communication_error/credentials_refused";
+const STATUS: &str = "communication_error/http_status";
+const WRONG: &str = "authentication_failure/wrong_code";
+const USED: &str = "authentication_failure/used_code";
+const BROKEN: &str = "communication_error/service_fault";
+const AGAIN: &str = "communication_error/replayed_request";
+
+/// A home whose client asks `urls`.
 fn home(urls: &[String], client_id: &str, key: &str) -> Home {
     let home = Home::init();
     home.set("plugin", "clients", "yubico");
@@ -129,18 +139,18 @@ fn real_servers_know(count: usize) {
     let mut rows = Vec::new();
     for (name, home, user, otp, expected) in [
         ("ok-signed", &ours, "alice", first.clone(), "accept"),
-        ("replayed-otp", &ours, "alice", first.clone(), "authentication_failure/used_code"),
-        ("replayed-otp, in capitals", &ours, "ALICE", first.to_uppercase(), "authentication_failure/used_code"),
-        ("older-otp", &ours, "alice", older, "authentication_failure/used_code"),
+        ("replayed-otp", &ours, "alice", first.clone(), USED),
+        ("replayed-otp, in capitals", &ours, "ALICE", first.to_uppercase(), USED),
+        ("older-otp", &ours, "alice", older, USED),
         ("the next, in capitals", &ours, "Alice", second.to_uppercase(), "accept"),
         ("another user's second key", &ours, "bob", servers.otp("carol", 1, 1), "accept"),
-        ("unknown-key", &ours, "forgotten", servers.otp("unknown", 1, 1), "authentication_failure/wrong_code"),
-        ("corrupt", &ours, "alice", servers.otp("corrupt", 3, 1), "authentication_failure/wrong_code"),
+        ("unknown-key", &ours, "forgotten", servers.otp("unknown", 1, 1), WRONG),
+        ("corrupt", &ours, "alice", servers.otp("corrupt", 3, 1), WRONG),
         ("malformed-otp", &ours, "alice", "123456".to_owned(), "authentication_failure/malformed_code"),
-        ("bad-signature", &unsigned, "alice", third.clone(), "communication_error/credentials_refused"),
-        ("no-such-client", &stranger, "alice", third.clone(), "communication_error/credentials_refused"),
-        ("inactive-client", &inactive, "alice", third.clone(), "communication_error/credentials_refused"),
-        ("not-found", &lost, "alice", third.clone(), "communication_error/http_status"),
+        ("bad-signature", &unsigned, "alice", third.clone(), UNKNOWN),
+        ("no-such-client", &stranger, "alice", third.clone(), UNKNOWN),
+        ("inactive-client", &inactive, "alice", third.clone(), UNKNOWN),
+        ("not-found", &lost, "alice", third.clone(), STATUS),
         ("a key of another user", &ours, "bob", third.clone(), "authentication_failure/other_user"),
         ("a user without a key", &ours, "eve", third.clone(), "authentication_failure/not_enrolled"),
         ("ok after all of these", &ours, "alice", third, "accept"),
@@ -172,111 +182,71 @@ fn only_a_signed_ok_for_this_request_accepts() {
     let mut rows = Vec::new();
     let sayings: &[(&str, Saying, &str)] = &[
         ("OK", ok, "accept"),
-        (
-            "OK without h",
-            |otp, nonce| plain(&[("otp", otp), ("nonce", nonce), ("status", "OK")]),
-            "communication_error/bad_signature",
-        ),
+        ("OK without h", |otp, nonce| plain(&[("otp", otp), ("nonce", nonce), ("status", "OK")]), FORGED),
         (
             "OK signed with the empty key",
             |otp, nonce| signed(b"", &[("otp", otp), ("nonce", nonce), ("status", "OK")]),
-            "communication_error/bad_signature",
+            FORGED,
         ),
         (
             "OK signed with another key",
             |otp, nonce| signed(&[7; 20], &[("otp", otp), ("nonce", nonce), ("status", "OK")]),
-            "communication_error/bad_signature",
+            FORGED,
         ),
         (
             "OK with an h that is nothing",
             |otp, nonce| plain(&[("h", "="), ("otp", otp), ("nonce", nonce), ("status", "OK")]),
-            "communication_error/bad_signature",
+            FORGED,
         ),
-        (
-            "OK for another nonce",
-            |otp, nonce| ok(otp, &nonce.replace(|c: char| c.is_ascii_digit(), "f")),
-            "communication_error/unexpected_answer",
-        ),
-        ("OK for another OTP", |otp, nonce| ok(&otp.replace('b', "c"), nonce), "communication_error/unexpected_answer"),
-        (
-            "OK for the OTP in capitals",
-            |otp, nonce| ok(&otp.to_uppercase(), nonce),
-            "communication_error/unexpected_answer",
-        ),
-        (
-            "OK for no OTP",
-            |_, nonce| signed(&key(), &[("nonce", nonce), ("status", "OK")]),
-            "communication_error/unexpected_answer",
-        ),
-        (
-            "OK for no nonce",
-            |otp, _| signed(&key(), &[("otp", otp), ("status", "OK")]),
-            "communication_error/unexpected_answer",
-        ),
+        ("OK for another nonce", |otp, nonce| ok(otp, &nonce.replace(|c: char| c.is_ascii_digit(), "f")), ODD),
+        ("OK for another OTP", |otp, nonce| ok(&otp.replace('b', "c"), nonce), ODD),
+        ("OK for the OTP in capitals", |otp, nonce| ok(&otp.to_uppercase(), nonce), ODD),
+        ("OK for no OTP", |_, nonce| signed(&key(), &[("nonce", nonce), ("status", "OK")]), ODD),
+        ("OK for no nonce", |otp, _| signed(&key(), &[("otp", otp), ("status", "OK")]), ODD),
         (
             "OK twice",
             |otp, nonce| signed(&key(), &[("otp", otp), ("nonce", nonce), ("status", "OK"), ("status", "OK")]),
-            "communication_error/unexpected_answer",
+            ODD,
         ),
         (
             "OK and BAD_OTP",
             |otp, nonce| signed(&key(), &[("otp", otp), ("nonce", nonce), ("status", "OK"), ("status", "BAD_OTP")]),
-            "communication_error/unexpected_answer",
+            ODD,
         ),
         (
             "BAD_OTP and OK",
             |otp, nonce| signed(&key(), &[("otp", otp), ("nonce", nonce), ("status", "BAD_OTP"), ("status", "OK")]),
-            "communication_error/unexpected_answer",
+            ODD,
         ),
-        (
-            "ok",
-            |otp, nonce| signed(&key(), &[("otp", otp), ("nonce", nonce), ("status", "ok")]),
-            "communication_error/unexpected_answer",
-        ),
-        (
-            "OK and a space",
-            |otp, nonce| signed(&key(), &[("otp", otp), ("nonce", nonce), ("status", "OK ")]),
-            "communication_error/unexpected_answer",
-        ),
-        (
-            "no status",
-            |otp, nonce| signed(&key(), &[("otp", otp), ("nonce", nonce)]),
-            "communication_error/unexpected_answer",
-        ),
-        ("an unknown status", |_, _| status("MAYBE"), "communication_error/unexpected_answer"),
-        ("nothing", |_, _| Response::new(200, "text/plain", ""), "communication_error/unexpected_answer"),
-        (
-            "a web page",
-            |_, _| Response::new(200, "text/html", "<html>status=OK</html>"),
-            "communication_error/unexpected_answer",
-        ),
-        ("JSON", |_, _| Response::json(200, &json!({"status": "OK"})), "communication_error/unexpected_answer"),
-        ("BAD_OTP", |_, _| status("BAD_OTP"), "authentication_failure/wrong_code"),
-        ("BAD_OTP without h", |_, _| plain(&[("status", "BAD_OTP")]), "authentication_failure/wrong_code"),
-        (
-            "BAD_OTP signed with the empty key",
-            |_, _| signed(b"", &[("status", "BAD_OTP")]),
-            "authentication_failure/wrong_code",
-        ),
-        ("REPLAYED_OTP", |_, _| status("REPLAYED_OTP"), "authentication_failure/used_code"),
-        ("DELAYED_OTP", |_, _| status("DELAYED_OTP"), "authentication_failure/used_code"),
-        ("REPLAYED_REQUEST", |_, _| status("REPLAYED_REQUEST"), "communication_error/replayed_request"),
-        ("NOT_ENOUGH_ANSWERS", |_, _| status("NOT_ENOUGH_ANSWERS"), "communication_error/service_fault"),
-        ("BACKEND_ERROR", |_, _| status("BACKEND_ERROR"), "communication_error/service_fault"),
-        ("BAD_SIGNATURE", |_, _| status("BAD_SIGNATURE"), "communication_error/credentials_refused"),
-        ("NO_SUCH_CLIENT", |_, _| status("NO_SUCH_CLIENT"), "communication_error/credentials_refused"),
-        ("OPERATION_NOT_ALLOWED", |_, _| status("OPERATION_NOT_ALLOWED"), "communication_error/credentials_refused"),
-        ("MISSING_PARAMETER", |_, _| status("MISSING_PARAMETER"), "communication_error/unexpected_answer"),
-        ("OK with status 201", |otp, nonce| ok(otp, nonce).status(201), "communication_error/http_status"),
+        ("ok", |otp, nonce| signed(&key(), &[("otp", otp), ("nonce", nonce), ("status", "ok")]), ODD),
+        ("OK and a space", |otp, nonce| signed(&key(), &[("otp", otp), ("nonce", nonce), ("status", "OK ")]), ODD),
+        ("no status", |otp, nonce| signed(&key(), &[("otp", otp), ("nonce", nonce)]), ODD),
+        ("an unknown status", |_, _| status("MAYBE"), ODD),
+        ("nothing", |_, _| Response::new(200, "text/plain", ""), ODD),
+        ("a web page", |_, _| Response::new(200, "text/html", "<html>status=OK</html>"), ODD),
+        ("JSON", |_, _| Response::json(200, &json!({"status": "OK"})), ODD),
+        ("BAD_OTP", |_, _| status("BAD_OTP"), WRONG),
+        ("BAD_OTP without h", |_, _| plain(&[("status", "BAD_OTP")]), WRONG),
+        ("BAD_OTP signed with the empty key", |_, _| signed(b"", &[("status", "BAD_OTP")]), WRONG),
+        ("REPLAYED_OTP", |_, _| status("REPLAYED_OTP"), USED),
+        ("DELAYED_OTP", |_, _| status("DELAYED_OTP"), USED),
+        ("REPLAYED_REQUEST", |_, _| status("REPLAYED_REQUEST"), AGAIN),
+        ("NOT_ENOUGH_ANSWERS", |_, _| status("NOT_ENOUGH_ANSWERS"), BROKEN),
+        ("BACKEND_ERROR", |_, _| status("BACKEND_ERROR"), BROKEN),
+        ("BAD_SIGNATURE", |_, _| status("BAD_SIGNATURE"), UNKNOWN),
+        ("NO_SUCH_CLIENT", |_, _| status("NO_SUCH_CLIENT"), UNKNOWN),
+        ("OPERATION_NOT_ALLOWED", |_, _| status("OPERATION_NOT_ALLOWED"), UNKNOWN),
+        ("MISSING_PARAMETER", |_, _| status("MISSING_PARAMETER"), ODD),
+        ("OK with status 201", |otp, nonce| ok(otp, nonce).status(201), STATUS),
         (
             "OK with status 302",
             |otp, nonce| ok(otp, nonce).status(302).with("Location", "/"),
             "communication_error/redirected",
         ),
-        ("OK with status 400", |otp, nonce| ok(otp, nonce).status(400), "communication_error/http_status"),
-        ("OK with status 403", |otp, nonce| ok(otp, nonce).status(403), "communication_error/http_status"),
+        ("OK with status 400", |otp, nonce| ok(otp, nonce).status(400), STATUS),
+        ("OK with status 403", |otp, nonce| ok(otp, nonce).status(403), STATUS),
         ("OK with status 429", |otp, nonce| ok(otp, nonce).status(429), "communication_error/rate_limited"),
-        ("OK with status 500", |otp, nonce| ok(otp, nonce).status(500), "communication_error/http_status"),
+        ("OK with status 500", |otp, nonce| ok(otp, nonce).status(500), STATUS),
         ("OK with status 503", |otp, nonce| ok(otp, nonce).status(503), "service_unreachable/service_unavailable"),
     ];
     for (name, saying, expected) in sayings {
@@ -351,13 +321,13 @@ fn any_valid_ok_wins_and_nothing_else_decides_before_all_have_answered() {
         ("a forged OK, and OK later", vec![Says(forged), SaysLater(ok)], "accept"),
         ("OK, and silence", vec![Says(ok), Silent], "accept"),
         ("nobody there, silence, and OK later", vec![Gone, Silent, SaysLater(ok)], "accept"),
-        ("a forged OK twice", vec![Says(forged), Says(forged)], "communication_error/bad_signature"),
-        ("a forged OK, and BAD_OTP later", vec![Says(forged), SaysLater(bad)], "authentication_failure/wrong_code"),
-        ("REPLAYED_REQUEST, and REPLAYED_OTP", vec![Says(again), SaysLater(used)], "authentication_failure/used_code"),
-        ("REPLAYED_REQUEST, and BACKEND_ERROR", vec![Says(again), Says(broken)], "communication_error/service_fault"),
-        ("REPLAYED_REQUEST, and 503", vec![Says(again), Says(down)], "communication_error/replayed_request"),
-        ("BACKEND_ERROR, and nobody there", vec![Gone, Says(broken)], "communication_error/service_fault"),
-        ("REPLAYED_OTP, and silence", vec![Says(used), Silent], "authentication_failure/used_code"),
+        ("a forged OK twice", vec![Says(forged), Says(forged)], FORGED),
+        ("a forged OK, and BAD_OTP later", vec![Says(forged), SaysLater(bad)], WRONG),
+        ("REPLAYED_REQUEST, and REPLAYED_OTP", vec![Says(again), SaysLater(used)], USED),
+        ("REPLAYED_REQUEST, and BACKEND_ERROR", vec![Says(again), Says(broken)], BROKEN),
+        ("REPLAYED_REQUEST, and 503", vec![Says(again), Says(down)], AGAIN),
+        ("BACKEND_ERROR, and nobody there", vec![Gone, Says(broken)], BROKEN),
+        ("REPLAYED_OTP, and silence", vec![Says(used), Silent], USED),
         ("silence, and nobody there", vec![Gone, Silent], "service_unreachable/read_timeout"),
         ("503, and nobody there", vec![Gone, Says(down)], "service_unreachable/service_unavailable"),
         ("nobody there at all", vec![Gone, Gone], "accept, degraded"),
