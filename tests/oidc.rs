@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use rig::faults::faults;
+use rig::faults::{Refused, faults};
 use rig::http::{Request, Response};
 use rig::services::OidcProvider;
 use rig::web::{Reply, Web};
@@ -787,6 +787,36 @@ fn endpoints_may_lie_elsewhere() {
     assert!(first.question.unwrap().prompt.contains(&elsewhere.url("/sign-in")));
     let asked = elsewhere.requests();
     assert_eq!((asked.len(), asked[0].path.as_str()), (1, "/device"));
+}
+
+#[test]
+fn a_provider_that_was_reached_never_opens_the_door() {
+    let gone = Refused::new();
+    for (name, expected) in [
+        ("device_authorization_endpoint", "service_unreachable/connection_refused"),
+        ("token_endpoint", "service_unreachable/connection_refused"),
+        ("jwks_uri", "service_unreachable/connection_refused"),
+        ("more", OTHER),
+    ] {
+        let there = format!("http://{}/", gone.host());
+        let web = provider(move |path, issuer, response| match path {
+            "/.well-known/openid-configuration" => {
+                with(serde_json::from_slice(&response.body).unwrap(), name, json!(there)).into()
+            }
+            "/token" => {
+                let mut claims = claims(issuer);
+                claims["preferred_username"] = json!("mallory");
+                tokens(&signed(&claims)).into()
+            }
+            _ => response.into(),
+        });
+        let home = home(&web.url(""));
+        home.set("oidc", "on_unreachable", "accept");
+        assert_eq!(sign_in(&home, "alice").told(), expected, "{name}");
+    }
+    let home = home(&format!("http://{}", gone.host()));
+    home.set("oidc", "on_unreachable", "accept");
+    assert_eq!(begin(&home, "alice").degraded, Some(true));
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::config;
 use crate::config::value::YesNo;
 use crate::domain::attempt::{Attempt, Numbers};
+use crate::domain::fault::Reach;
 use crate::domain::foreign::Foreign;
 use crate::domain::outcome::{ClientState, Denial, Factor, Outcome, Proof, Refusal};
 use crate::domain::secret::{Secret, TypedCode};
@@ -79,7 +80,7 @@ impl OidcClient {
         }
         let until = attempt.moment.until();
         let provider = self.metadata(until).await?;
-        let device = self.device(&provider, until).await?;
+        let device = self.device(&provider, until).await.map_err(within)?;
         let show = format!("Open {} and enter the code {}", device.verification_uri, device.user_code);
         let flow = Flow {
             token_endpoint: provider.token_endpoint,
@@ -268,6 +269,15 @@ impl OidcClient {
     }
 }
 
+/// The error of a sign-in that the provider has begun: it was reached, even if a later request was not. Else the absence of
+/// its keys would open the door to whoever signed in.
+fn within(error: ClientError) -> ClientError {
+    match error.reach() {
+        Reach::NotSent => error.reached(Reach::Answered),
+        Reach::Sent | Reach::Answered => error,
+    }
+}
+
 /// What time it is in an attempt: when it began, and how much of its allowance is over.
 fn time_of(attempt: &Attempt<'_>) -> UnixTime {
     let spent = attempt.moment.allowance.saturating_sub(clock::left(attempt.moment.deadline));
@@ -338,7 +348,7 @@ impl MfaClient for OidcClient {
     }
 
     fn push_wait<'a>(&'a self, attempt: &'a Attempt<'a>, state: &'a ClientState) -> Reply<'a> {
-        Box::pin(self.wait(attempt, state))
+        Box::pin(async { self.wait(attempt, state).await.map_err(within) })
     }
 
     // A code that was made cannot be taken back; it expires, and nobody redeems it.
