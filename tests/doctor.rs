@@ -1,6 +1,6 @@
 //! `countersign doctor` and `countersign explain`, through the executable.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 #[expect(dead_code, reason = "each test file uses a part of the rig")]
 mod rig;

@@ -1,7 +1,7 @@
 //! What goes wrong with a service, for every client: the class that the verdict has, no accept that the configuration does
 //! not ask for, and no verdict after its deadline.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a test tells what it found, and fails by panicking")]
 
 #[expect(dead_code, reason = "each test file uses a part of the rig")]
 mod rig;

@@ -17,6 +17,7 @@ use url::Url;
 use super::diagnosis::{Finding, Findings};
 use super::http::{Answer, Body, Call, Http, Look, Method};
 use super::{Chore, ClientError, LazySecret, MfaClient, Parts, Place, Push, Reply, refused};
+use crate::clock;
 use crate::config::clients;
 use crate::config::value::{OktaCode, YesNo};
 use crate::domain::attempt::{Attempt, Numbers};
@@ -268,7 +269,8 @@ impl OktaClient {
     /// The number of a push, which comes with a look at it where it did not come at once; or how it was answered meanwhile.
     /// Without a number, the phone asks yes or no.
     async fn number(&self, attempt: &Attempt<'_>, poll: &Url) -> Option<Seen> {
-        let until = attempt.moment.until().min(Instant::now() + NUMBER);
+        let until = attempt.moment.until();
+        let until = until.checked_sub(clock::left(until).saturating_sub(NUMBER)).unwrap_or(until);
         let look = async || {
             Ok(match self.look(poll, until).await? {
                 Seen::Waiting(None) => Look::Pending,
