@@ -63,7 +63,7 @@ impl YubicoClient {
                 "what was typed is not the 32 to 48 modhex characters of a YubiKey",
             ));
         };
-        let Some(own) = self.keys.0.get(attempt.subscriber) else {
+        let Some(own) = self.keys.of(attempt.subscriber) else {
             return Ok(refused(Refusal::NotEnrolled, "[yubico_keys] names no key of this user"));
         };
         if !own.iter().any(|id| id == otp.public_id()) {
@@ -144,7 +144,7 @@ impl YubicoClient {
                 }
             }
         }
-        let (users, keys) = (self.keys.0.len(), self.keys.0.values().map(Vec::len).sum::<usize>());
+        let (users, keys) = self.keys.count();
         findings.push(match users {
             0 => Finding::wrong("keys", "[yubico_keys] names nobody", "write a line for each user: user = id, id"),
             _ => Finding::well("keys", format!("[yubico_keys] names {users} users with {keys} keys")),
