@@ -5,7 +5,7 @@
 
 mod connect;
 mod diagnose;
-mod json;
+pub mod json;
 pub mod resolve;
 pub mod tls;
 
@@ -207,6 +207,8 @@ impl Answer {
 pub enum Look<T> {
     Done(T),
     Pending,
+    /// Pending, and the service wants this pause from here on.
+    PendingFor(Duration),
 }
 
 impl Http {
@@ -309,13 +311,18 @@ impl Http {
         until: Instant,
         mut look: impl AsyncFnMut() -> Result<Look<T>, ClientError>,
     ) -> Result<Option<T>, ClientError> {
-        let mut failed = 0;
+        let (mut failed, mut interval) = (0, self.interval);
         loop {
             let (pause, error) = match look().await {
                 Ok(Look::Done(found)) => return Ok(Some(found)),
                 Ok(Look::Pending) => {
                     failed = 0;
-                    (self.interval, None)
+                    (interval, None)
+                }
+                Ok(Look::PendingFor(asked)) => {
+                    failed = 0;
+                    interval = asked;
+                    (interval, None)
                 }
                 Err(error) => {
                     let asked = error.asked_to_wait();
@@ -323,7 +330,7 @@ impl Http {
                     if !error.may_pass() || failed >= FAILED_LOOKS {
                         return Err(error);
                     }
-                    (asked.unwrap_or_default().max(self.interval), Some(error))
+                    (asked.unwrap_or_default().max(interval), Some(error))
                 }
             };
             if pause >= clock::left(until) {

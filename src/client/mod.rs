@@ -5,9 +5,11 @@
 
 pub mod diagnosis;
 pub mod http;
+pub mod oidc;
 pub mod okta;
 pub mod rehearsal;
 pub mod totp;
+pub mod yubico;
 
 use std::cell::OnceCell;
 use std::future::Future;
@@ -295,8 +297,10 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
         ClientName::Privacyidea => return None,
         ClientName::Duo => return None,
         ClientName::Okta => Rc::new(okta::OktaClient::new(sections.okta.as_ref()?, parts)),
-        ClientName::Yubico => return None,
-        ClientName::Oidc => return None,
+        ClientName::Yubico => {
+            Rc::new(yubico::YubicoClient::new(sections.yubico.as_ref()?, &sections.yubico_keys, parts))
+        }
+        ClientName::Oidc => Rc::new(oidc::OidcClient::new(sections.oidc.as_ref()?, parts)),
         ClientName::Http(_) => return None,
     };
     let remote = sections.remote(name);

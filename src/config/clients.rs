@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::declare::{self, SectionDeclaration};
 use super::http::{HttpService, is_http_section};
@@ -213,7 +214,7 @@ client_sections! {
 
 /// `[yubico_keys]`: for each subscriber the public ids (the first twelve modhex characters) of their keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct YubicoKeys(pub BTreeMap<Subscriber, Vec<String>>);
+pub struct YubicoKeys(Option<Arc<BTreeMap<Subscriber, Vec<String>>>>);
 
 impl YubicoKeys {
     const SECTION: &'static str = "yubico_keys";
@@ -238,7 +239,17 @@ impl YubicoKeys {
                 Err(flaw) => mistakes.at_option(entry.line, &section.name, &name, format_args!("the name {flaw}")),
             }
         }
-        Self(keys)
+        Self(Some(Arc::new(keys)))
+    }
+
+    /// The public ids of a subscriber's keys.
+    pub fn of(&self, subscriber: &Subscriber) -> Option<&[String]> {
+        self.0.as_ref()?.get(subscriber).map(Vec::as_slice)
+    }
+
+    /// How many subscribers there are, and how many keys they have.
+    pub fn count(&self) -> (usize, usize) {
+        self.0.as_ref().map_or((0, 0), |keys| (keys.len(), keys.values().map(Vec::len).sum()))
     }
 }
 
