@@ -4,6 +4,7 @@
 //! protocol.
 
 pub mod diagnosis;
+pub mod duo;
 pub mod http;
 pub mod totp;
 
@@ -285,7 +286,7 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
             Rc::new(totp::TotpClient::new(&config.totp, Rc::clone(parts.store), Rc::clone(parts.sealer)))
         }
         ClientName::Privacyidea => return None,
-        ClientName::Duo => return None,
+        ClientName::Duo => Rc::new(duo::DuoClient::new(sections.duo.as_ref()?, parts)),
         ClientName::Okta => return None,
         ClientName::Yubico => return None,
         ClientName::Oidc => return None,
