@@ -2,21 +2,21 @@
 
 mod absence;
 mod held;
+mod out_of_band;
 mod push;
+mod story;
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
 use crate::client::{self, ClientError, Codes, Place, Push, Wired};
-use crate::config::value::PushMode;
 use crate::config::{self, Auth, Config};
-use crate::domain::attempt::{Attempt, Numbers};
 use crate::domain::challenge::{ChallengeId, State};
 use crate::domain::claimant::{Claimant, MfaIdentity, Subscriber};
 use crate::domain::fault::{Class, Fault, Reach};
-use crate::domain::foreign::is_deceptive;
-use crate::domain::outcome::{ClientState, Denial, Outcome, Proof, Refusal};
+use crate::domain::foreign::Foreign;
+use crate::domain::outcome::{Denial, Outcome, Proof, Refusal};
 use crate::domain::request::{Kind, Request};
 use crate::domain::secret::TypedCode;
 use crate::domain::time::Moment;
@@ -27,15 +27,10 @@ use crate::secret::cookie::{self, Cookie, Flaw, Progress};
 use crate::secret::seal::{SealError, Sealer};
 use crate::store::{Credit, Mark, Origin, Ruling, Store, StoreError};
 use absence::Resort;
-use held::{Absent, Held, Owner};
-pub use push::Chore;
-use push::{Begin, Course, Person, Pushes};
-
-/// The longest text that can be a code of any service, in bytes.
-const CODE_LIMIT: usize = 512;
-
-/// How long to wait for another process that is about to send a push of the same session.
-const ABOUT_TO: std::time::Duration = std::time::Duration::from_millis(200);
+use held::{Absent, Held};
+use push::{Begin, Pushes};
+pub use push::{Chore, slot as push_slot};
+use story::{Standing, Story, absent, can_be_code, sendable_name};
 
 /// What the cookie of a request turned out to be, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +60,18 @@ pub struct Engine {
     store: Rc<dyn Store>,
     sealer: Rc<Sealer>,
     pushes: Rc<Pushes>,
+    trail: Option<Trail>,
+}
+
+/// Where a decision says why it goes the way it goes, step by step, for somebody who wants to know.
+pub type Trail = Rc<RefCell<Vec<Step>>>;
+
+/// One step of a decision.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// claimant, cookie, answer, client, throttle, verify, push, absence or verdict.
+    pub name: &'static str,
+    pub text: String,
 }
 
 /// Why a story ended without an accept or a question.
@@ -96,74 +103,6 @@ pub fn store_fault(error: &StoreError) -> Fault {
     Fault::internal("store_failed", error.to_string())
 }
 
-/// What one request to authenticate is about.
-struct Story<'a> {
-    request: &'a Request,
-    claimant: Claimant,
-    identity: MfaIdentity,
-    origin: Origin,
-    cookie: Option<Cookie>,
-    numbers: Numbers,
-    moment: Moment,
-    /// What the verdict rests on begins here: moved on wherever the story has settled already.
-    mark: &'a Cell<Mark>,
-}
-
-impl Story<'_> {
-    fn attempt(&self) -> Attempt<'_> {
-        Attempt {
-            subscriber: &self.origin.subscriber,
-            identity: &self.identity,
-            session: &self.request.session,
-            moment: self.moment,
-            numbers: self.numbers,
-        }
-    }
-
-    fn session(&self) -> Option<&str> {
-        self.request.session.session_id.as_deref()
-    }
-
-    fn owner(&self) -> Owner<'_> {
-        Owner { subscriber: &self.origin.subscriber, session: self.session() }
-    }
-
-    /// By what the gateway would send this request again.
-    fn known(&self) -> Option<push::Known> {
-        let handle = self.cookie.and_then(|cookie| cookie.handle);
-        let (session, name) = (self.session()?.to_owned(), self.request.name.clone()?);
-        Some((self.origin.subscriber.clone(), session, name, handle))
-    }
-}
-
-/// Who stands in for whom.
-#[derive(Clone, Copy)]
-enum Standing<'a> {
-    /// The client that the configuration names first.
-    Own,
-    /// Another one, because this service was not reached.
-    For(&'a Absent),
-}
-
-impl<'a> From<Option<&'a Absent>> for Standing<'a> {
-    fn from(absent: Option<&'a Absent>) -> Self {
-        absent.map_or(Self::Own, Self::For)
-    }
-}
-
-impl Standing<'_> {
-    fn absent(self) -> Option<Absent> {
-        match self {
-            Self::Own => None,
-            Self::For(absent) => Some(absent.clone()),
-        }
-    }
-}
-
-fn absent(section: &str, error: &ClientError) -> Absent {
-    Absent { section: section.to_owned(), reason: error.to_string() }
-}
-
 impl Engine {
     /// An engine over `store` with the clients that `config` names.
     pub fn new(config: &Config, store: Rc<dyn Store>, sealer: Rc<Sealer>) -> Self {
@@ -174,7 +113,18 @@ impl Engine {
     /// An engine with other clients.
     pub fn with_clients(config: &Config, store: Rc<dyn Store>, sealer: Rc<Sealer>, clients: Vec<Wired>) -> Self {
         let (auth, push) = (config.auth.clone(), config.push.clone());
-        Self { auth, push, clients, store, sealer, pushes: Rc::default() }
+        Self { auth, push, clients, store, sealer, pushes: Rc::default(), trail: None }
+    }
+
+    /// The same engine, which leaves its steps in `trail`.
+    pub fn with_trail(self, trail: Trail) -> Self {
+        Self { trail: Some(trail), ..self }
+    }
+
+    fn note(&self, name: &'static str, text: impl FnOnce() -> String) {
+        if let Some(trail) = &self.trail {
+            trail.borrow_mut().push(Step { name, text: text() });
+        }
     }
 
     /// The store, for whoever settles.
@@ -198,6 +148,22 @@ impl Engine {
         let claimant = identify::claimant(&request.session, &request.answers);
         let (cookie, state) = self.read_cookie(request, claimant.as_ref(), moment);
         let identity = claimant.as_ref().map(|claimant| MfaIdentity(claimant.0.clone()));
+        self.note("claimant", || match &identity {
+            Some(identity) => format!("{}, who is verified under this name", Foreign(&identity.0)),
+            None => "nobody: no field names anybody".into(),
+        });
+        self.note("cookie", || {
+            match state {
+                CookieState::None => "none came",
+                CookieState::Good => match cookie.and_then(|cookie| cookie.handle) {
+                    Some(_) => "good: of this session, and a client waits for this answer",
+                    None => "good: of this session",
+                },
+                CookieState::Foreign => "not ours, or of another session or claimant: as if none had come",
+                CookieState::Expired => "expired: as if none had come",
+            }
+            .into()
+        });
         let ended = match (request.kind, claimant) {
             (Kind::SessionEnded, claimant) => self.end_session(request, claimant, moment).await,
             (Kind::Authenticate | Kind::Authorize, None) => Err(Denial::NoClaimant.into()),
@@ -247,6 +213,21 @@ impl Engine {
             request.session.protocol.as_deref(),
             &self.auth.interactive_protocols.0,
         );
+        self.note("answer", || {
+            let protocol = request.session.protocol.as_deref().map_or("no protocol".into(), |p| Foreign(p).to_string());
+            match &step {
+                collect::Step::Verify(_) => "a code was typed: it is verified".into(),
+                collect::Step::Push if request.answers.otp().is_some() => "Enter was pressed: a push is meant".into(),
+                collect::Step::Push => format!("over {protocol} nobody can be asked: a push is meant"),
+                collect::Step::Ask => format!("nothing was typed yet, and over {protocol} the claimant can be asked"),
+            }
+        });
+        self.note("client", || {
+            let client = &wired.client;
+            let push = if client.push() == Push::Able { "can push" } else { "cannot push" };
+            let codes = if client.codes() == Codes::Able { "takes codes" } else { "takes no codes" };
+            format!("[{}], the first of [plugin] clients: {codes}, {push}", client.section())
+        });
         if let Some(handle) = story.cookie.and_then(|cookie| cookie.handle) {
             return self.resume(&story, handle, step).await;
         }
@@ -258,7 +239,7 @@ impl Engine {
                 self.start_push(&story, wired, Standing::Own).await
             }
             collect::Step::Ask => {
-                heard(self.store.standing(&story.origin, moment.now).await?)?;
+                self.heard(self.store.standing(&story.origin, moment.now).await?)?;
                 self.ask(&story, self.auth.prompt.trim_end(), None)
             }
         }
@@ -312,7 +293,7 @@ impl Engine {
             return Err(End::Denied(denial, Some(client.section().to_owned())));
         }
         if !is_charged {
-            heard(self.store.charge(&story.origin, now).await?)?;
+            self.heard(self.store.charge(&story.origin, now).await?)?;
         }
         if let Some(held) = held.as_ref().filter(|held| held.kind == held::Kind::Asked)
             && self.store.try_challenge(&held.id, now).await?.is_none()
@@ -331,6 +312,13 @@ impl Engine {
                 client.otp_authenticate(&story.attempt(), code, state).await
             }
         };
+        self.note("verify", || match &outcome {
+            Ok(Outcome::Verified(proof)) => format!("[{}]: {}", client.section(), proof.reason),
+            Ok(Outcome::Denied(denial)) => format!("[{}]: {}: {}", client.section(), denial.code(), denial.reason()),
+            Ok(Outcome::Ask { prompt: _, state: _ }) => format!("[{}] asks for one more code", client.section()),
+            Ok(Outcome::Pushed { show: _, state: _ }) => format!("[{}] sent a push", client.section()),
+            Err(error) => error.to_string(),
+        });
         self.note_presence(wired, &outcome, story).await?;
         if let Err(error) = &outcome
             && let Resort::Client(section) = absence::resort(wired, error)
@@ -370,241 +358,6 @@ impl Engine {
             }
             Err(error) => self.absent(story, wired, error).await,
         }
-    }
-
-    /// Sends a push, or joins the one that its session waits for already.
-    async fn start_push(&self, story: &Story<'_>, wired: &Wired, standing: Standing<'_>) -> Result<Verdict, End> {
-        let client = &wired.client;
-        let section = || Some(client.section().to_owned());
-        if client.push() == Push::Unable {
-            return match (standing, self.can_ask(story.request)) {
-                // Whoever stands in cannot push, but can be told a code.
-                (Standing::For(away), true) => {
-                    heard(self.store.standing(&story.origin, story.moment.now).await?)?;
-                    let held = Held {
-                        id: held::new_id().map_err(own_fault)?,
-                        kind: held::Kind::Asked,
-                        section: client.section().to_owned(),
-                        prompt: self.auth.prompt.clone(),
-                        absent: Some(away.clone()),
-                        state: ClientState::new(Vec::new()),
-                    };
-                    self.ask_held(story, &held).await
-                }
-                (Standing::For(_), false) | (Standing::Own, _) => Err(End::Denied(Denial::CodeRequired, section())),
-            };
-        }
-        sendable_name(story, client.section())?;
-        if self.mode(story.request) == PushMode::Off {
-            return Err(Denial::PushOff { reason: "no push is sent over this protocol ([push])" }.into());
-        }
-        if let Some(verdict) = self.recall(story) {
-            return Ok(verdict);
-        }
-        let (subscriber, session) = (&story.origin.subscriber, story.session());
-        let until = story.moment.until();
-        loop {
-            match self.pushes.running(subscriber, session) {
-                Some(true) => {
-                    let Some(end) = self.pushes.join(subscriber, until).await else { continue };
-                    return self.ended(story, wired, &end, standing).await;
-                }
-                Some(false) => return Err(End::Denied(Denial::PushOutstanding, section())),
-                None => {}
-            }
-            heard(self.store.standing(&story.origin, story.moment.now).await?)?;
-            let id = held::new_id().map_err(own_fault)?;
-            let course = self.course(story, wired, id, standing);
-            match self.take_push_slot(story, &course).await {
-                Ok(()) => {
-                    if let Err(denial) = heard(self.store.charge(&story.origin, story.moment.now).await?) {
-                        self.store.release_slots(&course.id.0).await?;
-                        return Err(denial.into());
-                    }
-                    return self.run_push(story, course, Begin::Start, standing).await;
-                }
-                Err(End::Denied(Denial::PushOutstanding, service)) => {
-                    // Another process may wait for a push of this very session.
-                    match self.outstanding(story).await? {
-                        Outstanding::Ours(held) => {
-                            let course = self.course(story, wired, held.id.clone(), standing);
-                            return self.run_push(story, course, Begin::Resume(held), standing).await;
-                        }
-                        Outstanding::Unknown if crate::clock::left(until) > ABOUT_TO && session.is_some() => {
-                            tokio::time::sleep(ABOUT_TO).await;
-                        }
-                        Outstanding::Unknown | Outstanding::Theirs => {
-                            return Err(End::Denied(Denial::PushOutstanding, service.or_else(section)));
-                        }
-                    }
-                }
-                Err(end) => return Err(end),
-            }
-        }
-    }
-
-    /// Takes the one slot for pushes of the subscriber.
-    async fn take_push_slot(&self, story: &Story<'_>, course: &Course) -> Result<(), End> {
-        let (now, key) = (story.moment.now, push::slot(&story.origin.subscriber));
-        let expires = now.plus(story.moment.allowance.as_secs() + 2);
-        if self.store.take_slot(&key, &course.id.0, 1, now, expires).await? {
-            return Ok(());
-        }
-        let holders = self.store.slots(&key, now).await?;
-        let blocked = holders.iter().find(|(holder, _)| holder == push::REPORTED);
-        Err(match blocked {
-            Some((_, until)) => {
-                let wait = std::time::Duration::from_secs(until.since(now));
-                Denial::PushBlocked { wait }.into()
-            }
-            None => Denial::PushOutstanding.into(),
-        })
-    }
-
-    /// Whose push it is that holds the slot.
-    async fn outstanding(&self, story: &Story<'_>) -> Result<Outstanding, End> {
-        let now = story.moment.now;
-        let holders = self.store.slots(&push::slot(&story.origin.subscriber), now).await?;
-        let Some((holder, _)) = holders.into_iter().next() else { return Ok(Outstanding::Unknown) };
-        let id = ChallengeId(holder);
-        if self.store.challenge(&id, now).await?.is_none() {
-            return Ok(Outstanding::Unknown);
-        }
-        let found = held::find(&*self.store, &self.sealer, story.owner(), &id, now).await.map_err(own_fault)?;
-        Ok(match found {
-            Some(held) if story.session().is_some() => Outstanding::Ours(held),
-            Some(_) | None => Outstanding::Theirs,
-        })
-    }
-
-    fn course(&self, story: &Story<'_>, wired: &Wired, id: ChallengeId, standing: Standing<'_>) -> Rc<Course> {
-        Rc::new(Course {
-            client: Rc::clone(&wired.client),
-            store: Rc::clone(&self.store),
-            sealer: Rc::clone(&self.sealer),
-            person: Person {
-                subscriber: story.origin.subscriber.clone(),
-                identity: story.identity.clone(),
-                session: story.request.session.clone(),
-                moment: story.moment,
-                numbers: story.numbers,
-            },
-            origin: story.origin.clone(),
-            id,
-            block: self.push.block.0,
-            absent: standing.absent(),
-            state: OnceCell::new(),
-            pushes: Rc::clone(&self.pushes),
-        })
-    }
-
-    /// Runs a push whose slot is taken, or joins the one that runs for the same challenge.
-    async fn run_push(
-        &self,
-        story: &Story<'_>,
-        course: Rc<Course>,
-        begin: Begin,
-        standing: Standing<'_>,
-    ) -> Result<Verdict, End> {
-        let wired = self.wired(course.client.section()).ok_or(Denial::ChallengeGone)?;
-        let (subscriber, until) = (&story.origin.subscriber, story.moment.until());
-        self.settle(story).await?;
-        let joined = match self.pushes.running(subscriber, story.session()) {
-            Some(true) => self.pushes.join(subscriber, until).await,
-            Some(false) | None => None,
-        };
-        let end = match joined {
-            Some(end) => end,
-            None => self.pushes.run(course, begin, until).await,
-        };
-        self.ended(story, wired, &end, standing).await
-    }
-
-    /// The verdict on a push that ended.
-    async fn ended(
-        &self,
-        story: &Story<'_>,
-        wired: &Wired,
-        end: &push::End,
-        standing: Standing<'_>,
-    ) -> Result<Verdict, End> {
-        let section = wired.client.section();
-        let verdict = match end.clone() {
-            push::End::Verified(proof) => {
-                self.note_there(wired, story).await?;
-                self.accept_proved(story, wired, proof, standing).await
-            }
-            push::End::Question { prompt, id } => self.ask(story, prompt.trim_end(), Some(&id)),
-            push::End::Denied(denial) => Err(End::Denied(denial, Some(section.to_owned()))),
-            push::End::Failed(error) => {
-                return match (absence::resort(wired, &error), standing) {
-                    (Resort::Client(other), Standing::Own) => match self.wired(&other) {
-                        Some(other) => {
-                            let away = absent(section, &error);
-                            Box::pin(self.start_push(story, other, Standing::For(&away))).await
-                        }
-                        None => Err(End::Fault(error.into_fault(section))),
-                    },
-                    (Resort::Client(_) | Resort::Open | Resort::None, _) => self.absent(story, wired, error).await,
-                };
-            }
-        };
-        if let Some(known) = story.known()
-            && matches!(standing, Standing::Own)
-        {
-            let said = match &verdict {
-                Ok(verdict) => Some(verdict.clone()),
-                Err(End::Denied(denial, service)) => {
-                    Some(Verdict::Reject(self.denied(denial.clone(), service.clone())))
-                }
-                Err(End::Fault(_)) => None,
-            };
-            if let Some(said) = said {
-                self.pushes.remember(known, &said, story.moment.now);
-            }
-        }
-        verdict
-    }
-
-    fn recall(&self, story: &Story<'_>) -> Option<Verdict> {
-        let is_typed = story.request.answers.otp().is_some_and(|otp| !otp.expose().is_empty());
-        if is_typed { None } else { self.pushes.recall(&story.known()?, story.moment.now) }
-    }
-
-    /// Takes back a push whose claimant typed a code in its place, and did not wait for it.
-    fn forget_push(&self, story: &Story<'_>, wired: &Wired, held: &Held) {
-        if self.pushes.running(&story.origin.subscriber, story.session()).is_none() {
-            let course = self.course(story, wired, held.id.clone(), Standing::Own);
-            let _ = course.state.set(held.state.clone());
-            course.abandon();
-        }
-    }
-
-    /// A session that ended takes its push with it.
-    async fn end_session(&self, request: &Request, claimant: Option<Claimant>, moment: Moment) -> Result<Verdict, End> {
-        let verdict = accept(Grant::Ended(claimant.clone()));
-        let (Some(claimant), Some(session)) = (claimant, request.session.session_id.as_deref()) else {
-            return Ok(verdict);
-        };
-        if self.clients.iter().all(|wired| wired.client.push() == Push::Unable) {
-            return Ok(verdict);
-        }
-        let subscriber = Subscriber::canonical(&claimant.0);
-        if self.pushes.running(&subscriber, Some(session)) == Some(true) {
-            self.pushes.end(&subscriber, Denial::Cancelled);
-            return Ok(verdict);
-        }
-        let mark = Cell::new(self.store.mark());
-        let identity = MfaIdentity(claimant.0.clone());
-        let origin = Origin { subscriber, source: None };
-        let numbers = Numbers::Unseen;
-        let story = Story { request, claimant, identity, origin, cookie: None, numbers, moment, mark: &mark };
-        if let Outstanding::Ours(held) = self.outstanding(&story).await?
-            && let Some(wired) = self.wired(&held.section)
-        {
-            self.forget_push(&story, wired, &held);
-        }
-        Ok(verdict)
     }
 
     /// A session goes on to its target only with the proof that it was authenticated, by somebody who still is enrolled.
@@ -688,7 +441,6 @@ impl Engine {
             absence.count,
             absence.since.as_secs()
         );
-        tracing::warn!(service = section, code, count = absence.count, "a login was let in without a second factor");
         let cookie = self.cookie(Progress::AcceptedDegraded, story, None)?;
         let (claimant, identity) = (story.claimant.clone(), story.identity.clone());
         Ok(accept(Grant::Open { claimant, identity, service: section.to_owned(), reason, cookie }))
@@ -713,8 +465,9 @@ impl Engine {
                 let Absent { section: absent, reason: error } = away;
                 let counted = absence::count(&*self.store, absent, None, now).await.map_err(own_fault)?;
                 let count = counted.map_or(1, |absence| absence.count);
-                tracing::warn!(service = absent, by = section, count, "another client stood in");
-                let reason = format!("{reason}, by {section} in place of {absent}, which was not reached ({error})");
+                let reason = format!(
+                    "{reason}, by {section} in place of {absent}, which was not reached ({error}); login {count} of this kind"
+                );
                 (Progress::AcceptedDegraded, Footing::Degraded, reason)
             }
         };
@@ -737,31 +490,25 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether the attempt is heard.
+    fn heard(&self, ruling: Ruling) -> Result<(), Denial> {
+        match ruling {
+            Ruling::Heard => {
+                self.note("throttle", || {
+                    "the attempt is heard: not too many failures of this subscriber or address".into()
+                });
+                Ok(())
+            }
+            Ruling::Wait { wait, by } => Err(Denial::Throttled { wait, by }),
+        }
+    }
+
     fn wired(&self, section: &str) -> Option<&Wired> {
         self.clients.iter().find(|wired| wired.client.section() == section)
     }
 
     fn can_ask(&self, request: &Request) -> bool {
         collect::can_ask(request.session.protocol.as_deref(), &self.auth.interactive_protocols.0)
-    }
-
-    /// How pushes go over the protocol of `request`.
-    fn mode(&self, request: &Request) -> PushMode {
-        let protocol = request.session.protocol.as_deref();
-        let named = self
-            .push
-            .by_protocol
-            .0
-            .iter()
-            .find(|(name, _)| protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(name)));
-        named.map_or(self.push.mode, |(_, mode)| *mode)
-    }
-
-    fn numbers(&self, request: &Request) -> Numbers {
-        match self.mode(request) {
-            PushMode::Number if self.can_ask(request) => Numbers::Shown,
-            PushMode::Number | PushMode::Plain | PushMode::Off => Numbers::Unseen,
-        }
     }
 
     /// Asks the claimant; `id` names what a client waits for, where one does.
@@ -799,32 +546,6 @@ impl Engine {
             Err(Flaw::Expired) => (None, CookieState::Expired),
         }
     }
-}
-
-/// Whose push holds the slot of a subscriber.
-enum Outstanding {
-    /// One of this session, whose answer can be waited for.
-    Ours(Held),
-    /// Nothing is known of it yet.
-    Unknown,
-    Theirs,
-}
-
-/// Whether a service can be asked for somebody of this name.
-fn sendable_name(story: &Story<'_>, section: &str) -> Result<(), End> {
-    match Subscriber::enrollable(&story.identity.0) {
-        Ok(_) => Ok(()),
-        Err(flaw) => {
-            let denial = Denial::refused(Refusal::MalformedName, &format!("no service is asked: the name {flaw}"));
-            Err(End::Denied(denial, Some(section.to_owned())))
-        }
-    }
-}
-
-/// Whether a service can be asked for this code. Only its length and kind of characters are looked at.
-fn can_be_code(code: &TypedCode) -> bool {
-    let code = code.expose();
-    code.len() <= CODE_LIMIT && !code.chars().any(is_deceptive)
 }
 
 /// The fault that an error of our own is.
@@ -868,11 +589,4 @@ fn accept(grant: Grant) -> Verdict {
     };
     let (claimant, identity, factor, service, footing, reason, cookie) = accept;
     Verdict::Accept(Accept { claimant, identity, factor, service, footing, reason, cookie })
-}
-
-fn heard(ruling: Ruling) -> Result<(), Denial> {
-    match ruling {
-        Ruling::Heard => Ok(()),
-        Ruling::Wait { wait, by } => Err(Denial::Throttled { wait, by }),
-    }
 }

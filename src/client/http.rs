@@ -15,7 +15,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use reqwest::header::{
+    ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Proxy, Response};
 pub use reqwest::{Method, header};
@@ -364,6 +366,7 @@ impl Http {
 
     fn request(&self, client: &Client, call: Call) -> Result<reqwest::Request, ClientError> {
         let Call { method, url, headers, body, wait: _ } = call;
+        let is_get = method == Method::GET || method == Method::DELETE;
         let mut request = client.request(method, url);
         for (name, value) in headers {
             // Leaves in a header only, which is marked so that nothing shows it.
@@ -373,7 +376,9 @@ impl Http {
             request = request.header(name, value);
         }
         request = match body {
-            Body::None => request,
+            Body::None if is_get => request,
+            // Whoever may send a body says that there is none (RFC 9110, 8.6).
+            Body::None => request.header(CONTENT_LENGTH, 0),
             Body::Form(pairs) => {
                 let mut form = url::form_urlencoded::Serializer::new(String::new());
                 for (name, value) in &pairs {
