@@ -242,6 +242,36 @@ fn bypass_is_let_in_only_where_the_configuration_agrees() {
     }
 }
 
+#[test]
+fn a_push_that_is_typed_keeps_to_the_rules_for_pushes() {
+    let scripts = BTreeMap::from([("alice".to_owned(), vec![("auth_status", says("deny", "fraud", "Reported."))])]);
+    let duo = Duo::start(0, scripts);
+    let home = home(&duo);
+    assert_eq!(home.ask_one(&typed(1, "alice", "push")).told(), "authentication_failure/push_reported");
+    for (id, word) in ["push", "phone", "push1"].into_iter().enumerate() {
+        assert_eq!(home.ask_one(&typed(id, "alice", word)).told(), "authentication_failure/push_blocked");
+    }
+    home.set("push", "mode", "off");
+    assert_eq!(home.ask_one(&typed(2, "bob", "phone")).told(), "policy_denied/push_off");
+    assert_eq!(duo.asked_of("auth").len(), 1);
+    // What comes to nothing keeps nobody from the next.
+    home.set("push", "mode", "plain");
+    assert_eq!(home.ask_one(&typed(3, "carol", "push2")).told(), "authentication_failure/no_device");
+    assert_eq!(home.ask_one(&typed(4, "carol", "push1")).told(), "accept");
+}
+
+#[test]
+fn the_doctor_says_whether_the_keys_are_taken() {
+    let duo = Duo::start(3_600, BTreeMap::new());
+    let home = home(&duo);
+    let said = home.run(&["doctor", "duo"], "");
+    assert!(said.stdout.contains("Duo takes the integration key, the secret key and the signature"), "{said:?}");
+    assert!(said.stdout.contains("Duo's clock is 3") && said.stdout.contains("s ahead of ours"), "{said:?}");
+    home.set("duo", "skey", "no such key");
+    let said = home.run(&["doctor", "duo"], "");
+    assert!(said.stdout.contains("code 40103") && !said.stdout.contains("Duo takes"), "{said:?}");
+}
+
 // ------------------------------------------------------------------------------------------------ the classification
 
 /// A login and what becomes of it.

@@ -4,6 +4,7 @@
 
 mod answer;
 mod api;
+mod person;
 mod sign;
 mod typed;
 
@@ -17,13 +18,13 @@ use crate::clock;
 use crate::config;
 use crate::config::value::YesNo;
 use crate::domain::attempt::{Attempt, Numbers};
-use crate::domain::claimant::NAME_LIMIT;
-use crate::domain::foreign::{Foreign, is_deceptive};
+use crate::domain::foreign::Foreign;
 use crate::domain::outcome::{ClientState, Denial, Factor as Proved, Outcome, Proof, Refusal};
 use crate::domain::secret::{Secret, SecretBytes, TypedCode};
 use crate::domain::time::{Moment, UnixTime};
 use answer::{Device, Preauth, Standing, Status, Verified};
 use api::{Api, BAD_PARAMETERS, Endpoint, Failure, Parameters, reached_before, unexpected};
+use person::{describe, is_name, plain, who};
 use typed::{Factor, Typed, Which, Wish};
 
 /// How long the service may take to say that something happened, or that nothing did: a push ends after 60 s there.
@@ -31,9 +32,6 @@ const LONG_POLL: Duration = Duration::from_secs(70);
 
 /// How long the service is left alone at most between two looks, where it asks for patience and does not say how much.
 const MOST_PATIENCE: Duration = Duration::from_secs(32);
-
-/// What a push may carry, in bytes (Auth API v2, `pushinfo`).
-const PUSHINFO_LIMIT: usize = 20_000;
 
 /// What is asked after a text message was sent.
 const SENT: &str = "Passcode from the text message: ";
@@ -270,8 +268,7 @@ impl DuoClient {
             findings.push(Finding::error("request", &error, "check host: it is the API hostname of the application"));
             return findings;
         }
-        findings
-            .push(Finding::well("request", format!("Duo answers; its clock is {} s ahead of ours", self.api.offset())));
+        findings.push(Finding::well("request", format!("Duo answers; {}", self.api.skew())));
         let check = self.api.call(&moment, Endpoint::Check, &Parameters::new(), Wait::Usual).await;
         findings.push(match check.and_then(api::Reply::well) {
             Ok(_) => Finding::well("credentials", "Duo takes the integration key, the secret key and the signature"),
@@ -302,6 +299,14 @@ impl MfaClient for DuoClient {
 
     fn push(&self) -> Push {
         Push::Able
+    }
+
+    fn starts_push(&self, typed: &TypedCode) -> bool {
+        // Looked at, and not kept.
+        match typed::read(typed.expose()) {
+            Some(Typed::Factor(Factor::Push | Factor::Phone, _)) => true,
+            Some(Typed::Factor(Factor::Sms, _) | Typed::Passcode(_)) | None => false,
+        }
     }
 
     fn otp_authenticate<'a>(
@@ -372,51 +377,6 @@ impl State {
     }
 }
 
-/// Who is asked for, and from where: what each request about somebody says.
-fn who(attempt: &Attempt<'_>) -> Parameters {
-    let mut parameters = vec![("username", plain(&attempt.identity.0))];
-    let address = attempt.session.client_ip.as_deref().and_then(|ip| ip.parse::<std::net::IpAddr>().ok());
-    parameters.extend(address.map(|address| ("ipaddr", plain(&address.to_string()))));
-    parameters
-}
-
-/// What the push says of the session.
-fn describe(attempt: &Attempt<'_>, parameters: &mut Parameters) {
-    let (mut info, mut name) = (String::new(), None);
-    let mut kind = "Login".to_owned();
-    for (fact, value) in attempt.context() {
-        match fact {
-            "user" => name = Some(value),
-            "protocol" if value.chars().count() <= 32 => kind = format!("{value} login"),
-            _ => {
-                let comma = if info.is_empty() { "" } else { "&" };
-                let pair = format!("{comma}{}={}", sign::escape(fact), sign::escape(&value));
-                if info.len() + pair.len() < PUSHINFO_LIMIT {
-                    info.push_str(&pair);
-                }
-            }
-        }
-    }
-    parameters.push(("type", plain(&kind)));
-    parameters.extend(name.map(|name| ("display_username", plain(&name))));
-    if !info.is_empty() {
-        parameters.push(("pushinfo", plain(&info)));
-    }
-}
-
-fn plain(text: &str) -> Secret<String> {
-    Secret::new(text.to_owned())
-}
-
-/// Whether Duo can know somebody of this name.
-fn is_name(name: &str) -> bool {
-    !name.trim().is_empty() && name.len() <= NAME_LIMIT && !name.chars().any(is_deceptive)
-}
-
-fn malformed_name() -> Outcome {
-    refused(Refusal::MalformedName, "the name is empty, too long, or holds characters that are not seen")
-}
-
 /// The same error; where the service asks for patience and does not say how much, it gets twice as much each time, and a
 /// little more or less than others give.
 fn patient(error: ClientError, refusals: &Cell<u32>) -> ClientError {
@@ -430,4 +390,8 @@ fn patient(error: ClientError, refusals: &Cell<u32>) -> ClientError {
     // Without chance all come back at once, which is no harm to anybody but the service.
     let _ = getrandom::fill(&mut random);
     error.retry_after(Some(seconds + Duration::from_millis(u64::from(u16::from_be_bytes(random)) % 1000)))
+}
+
+fn malformed_name() -> Outcome {
+    refused(Refusal::MalformedName, "the name is empty, too long, or holds characters that are not seen")
 }

@@ -77,6 +77,11 @@ pub trait MfaClient {
         Codes::Able
     }
 
+    /// Whether what was typed asks for a push and is no code: what holds for pushes is then looked at before it is sent.
+    fn starts_push(&self, _typed: &TypedCode) -> bool {
+        false
+    }
+
     /// Verifies what the claimant typed; `state` is what came with the question that it answers, if a client asked it. Also
     /// where a push waits and a code is typed in its place.
     fn otp_authenticate<'a>(

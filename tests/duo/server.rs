@@ -224,9 +224,9 @@ fn pairs(request: &Request) -> Result<Vec<(String, String)>, Refused> {
         Some("application/x-www-form-urlencoded") => Ok(request.form()),
         Some("application/json") => {
             let Value::Object(fields) = request.json() else { return Err((40002, "no object".to_owned())) };
-            let text = |(name, value): (String, Value)| match value {
-                Value::String(value) => Ok((name, value)),
-                other => Err((40002, format!("{name} is {other}"))),
+            let text = |(name, value): (String, Value)| match value.as_str() {
+                Some(text) => Ok((name, text.to_owned())),
+                None => Err((40002, format!("{name} is {value}"))),
             };
             fields.into_iter().map(text).collect()
         }
@@ -308,17 +308,15 @@ fn check_parameters(endpoint: &str, parameters: &BTreeMap<String, String>) -> Re
         ("auth", "") => return Err((40001, "factor")),
         _ => return Err((40002, "factor")),
     };
-    let is_user = |name: &str| name == "username" || name == "user_id";
-    if parameters
-        .keys()
-        .any(|name| !allowed.contains(&name.as_str()) && !(is_user(name) && has("factor") | (endpoint == "preauth")))
-    {
+    let names_user = ["preauth", "auth"].contains(&endpoint);
+    let is_known = |name: &str| allowed.contains(&name) || (names_user && ["username", "user_id"].contains(&name));
+    if !parameters.keys().all(|name| is_known(name)) {
         return Err((40002, "a parameter that is not known here"));
     }
     if parameters.values().any(String::is_empty) {
         return Err((40002, "an empty parameter"));
     }
-    if ["preauth", "auth"].contains(&endpoint) && has("username") == has("user_id") {
+    if names_user && has("username") == has("user_id") {
         return Err((40001, "username"));
     }
     if endpoint == "auth_status" && !has("txid") {

@@ -121,11 +121,6 @@ impl Api {
         &self.http
     }
 
-    /// How far the service's clock is ahead of ours, in seconds, as far as that mattered.
-    pub fn offset(&self) -> i64 {
-        self.offset.get()
-    }
-
     /// Asks once. Where the service refuses the time of a request that does no harm, its clock is read and the request
     /// sent again, once.
     ///
@@ -261,7 +256,7 @@ impl Api {
         let said = format!("{}: status {}, code {code}: {}", endpoint.name(), answer.status, Foreign(&said));
         let error = match answer.status {
             200..=299 => unexpected(format!("{said}; a failure with the status of a success")),
-            _ if code == BAD_TIME => ClientError::communication("clock_skew", self.skew(&said)),
+            _ if code == BAD_TIME => ClientError::communication("clock_skew", format!("{said}; {}", self.skew())),
             400 => ClientError::communication("request_refused", said),
             401 | 403 => refused_credentials(said),
             500..=599 => ClientError::communication("service_fault", said),
@@ -271,12 +266,12 @@ impl Api {
         Failure { code: if answer.status < 400 { 0 } else { code }, error }
     }
 
-    fn skew(&self, said: &str) -> String {
-        let offset = self.offset.get();
-        match offset {
-            0 => format!("{said}; the clocks of Duo and this machine differ"),
-            1.. => format!("{said}; Duo's clock is {offset} s ahead of this machine's"),
-            _ => format!("{said}; Duo's clock is {} s behind this machine's", offset.unsigned_abs()),
+    /// How the clocks differ, as far as that was found out.
+    pub fn skew(&self) -> String {
+        match self.offset.get() {
+            0 => "Duo's clock agrees with ours".into(),
+            ahead @ 1.. => format!("Duo's clock is {ahead} s ahead of ours"),
+            behind => format!("Duo's clock is {} s behind ours", behind.unsigned_abs()),
         }
     }
 }
@@ -326,4 +321,35 @@ fn without(text: &str, parameters: &Parameters) -> String {
     let hidden = parameters.iter().filter(|(name, value)| HIDDEN.contains(name) && !value.expose().is_empty());
     // Compared only, to leave it out.
     hidden.fold(text.to_owned(), |text, (_, value)| text.replace(value.expose().as_str(), "<redacted>"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_an_answer_nothing_is_as_if_nobody_had_been_reached() {
+        let error = |reach| ClientError::unreachable("connection_refused", "", reach);
+        for (reach, expected) in
+            [(Reach::NotSent, Reach::Sent), (Reach::Sent, Reach::Sent), (Reach::Answered, Reach::Answered)]
+        {
+            assert_eq!(reached_before(error(reach)).reach(), expected);
+        }
+    }
+
+    #[test]
+    fn json_is_what_a_parser_reads_back() {
+        let pairs = [("username", "a\"b\\c\u{1}\u{7f}é\u{10348}"), ("passcode", "123456")];
+        let text = json(pairs.into_iter()).unwrap();
+        let read: std::collections::BTreeMap<String, String> = serde_json::from_str(text.expose()).unwrap();
+        assert_eq!(read.len(), 2);
+        assert!(pairs.iter().all(|(name, value)| read[*name] == *value), "{read:?}");
+    }
+
+    #[test]
+    fn what_must_not_be_repeated_is_left_out() {
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let parameters = vec![("username", secret("alice")), ("passcode", secret("123456")), ("txid", secret(""))];
+        assert_eq!(without("alice: 123456, 123456", &parameters), "alice: <redacted>, <redacted>");
+    }
 }
