@@ -55,7 +55,8 @@ pub struct Decision {
 /// Everything that a decision needs.
 pub struct Engine {
     auth: Auth,
-    push: config::Push,
+    /// How a push is sent, where any client could.
+    push: Option<config::Push>,
     clients: Vec<Wired>,
     store: Rc<dyn Store>,
     sealer: Rc<Sealer>,
@@ -112,7 +113,7 @@ impl Engine {
 
     /// An engine with other clients.
     pub fn with_clients(config: &Config, store: Rc<dyn Store>, sealer: Rc<Sealer>, clients: Vec<Wired>) -> Self {
-        let (auth, push) = (config.auth.clone(), config.push.clone());
+        let (auth, push) = (config.auth.clone(), config.remote.push.as_deref().cloned());
         Self { auth, push, clients, store, sealer, pushes: Rc::default(), trail: None }
     }
 

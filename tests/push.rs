@@ -2,7 +2,6 @@
 //! away do to one. The service is Okta's Factors API on the loopback; the other clients go the same way.
 
 #![expect(
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,

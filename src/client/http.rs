@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{
     ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
 };
@@ -48,6 +49,9 @@ const IDLE_FOR: Duration = Duration::from_secs(60);
 
 /// How many looks in a row may fail before a push is given up.
 const FAILED_LOOKS: u32 = 3;
+
+/// What is written as `%XX` in a segment of a path: more than RFC 3986 asks for, so that no server finds parameters there.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'@');
 
 /// The service of one section, as far as HTTP goes. Costs nothing until the first request.
 pub struct Http {
@@ -242,7 +246,12 @@ impl Http {
             return None;
         }
         let mut url = self.base.clone();
-        url.path_segments_mut().ok()?.pop_if_empty().extend(segments);
+        let mut path = url.path().strip_suffix('/').unwrap_or(url.path()).to_owned();
+        for segment in segments {
+            path.push('/');
+            path.extend(utf8_percent_encode(segment, SEGMENT));
+        }
+        url.set_path(&path);
         Some(url)
     }
 
@@ -433,8 +442,16 @@ impl Http {
 
     /// What a request is that got no answer.
     fn failed(&self, error: &reqwest::Error) -> ClientError {
-        let reason = text(error);
-        let Some(failure) = find::<NoConnection>(error) else {
+        let failure = find::<NoConnection>(error);
+        let reason = match failure {
+            Some(failure) => text(failure),
+            None => text(error),
+        };
+        let Some(failure) = failure else {
+            // A server may refuse our certificate, or the lack of one, when the handshake is over for us.
+            if find::<rustls::Error>(error).is_some() {
+                return ClientError::communication("tls_failed", reason).reach_sent();
+            }
             if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
                 return ClientError::communication("not_http", format!("the answer is not HTTP: {reason}"));
             }

@@ -10,7 +10,7 @@ use super::mistake::{Mistakes, suggestion};
 use super::options::DECLARED;
 use super::value::{
     ClientName, Clients, Count, DuoFactor, DuoSignature, Flavour, Host, HttpUrl, Names, OktaCode, OnUnreachable,
-    Optional, Pins, Seconds, ServiceSecret, Urls, YesNo,
+    Optional, Pins, PushMode, PushModes, Seconds, ServiceSecret, Urls, YesNo,
 };
 use crate::domain::claimant::Subscriber;
 use crate::domain::foreign::Foreign;
@@ -51,6 +51,27 @@ options! {
     }
 }
 
+options! {
+    /// How a push is sent, whichever client sends it.
+    Push {
+        /// number: what the service gives to match is shown in a question, where the protocol can ask one; plain: it is
+        /// not asked for; off: no push is sent.
+        mode: PushMode = "number";
+        /// Other modes for single protocols, such as rdp:plain, http:off.
+        by_protocol: PushModes = "";
+        /// For how long no push is sent to a subscriber who said of one that it was not theirs; 0: it is sent again at once.
+        block: Seconds<0, 604800> = "900";
+    }
+}
+
+/// `[push]`, as it stands in the example file.
+pub static PUSH_DECLARED: SectionDeclaration = SectionDeclaration {
+    name: "push",
+    doc: &[" How a push is sent, whichever client sends it."],
+    options: Push::OPTIONS,
+    shared: &[],
+};
+
 /// Declares the sections of the first-class clients.
 macro_rules! client_sections {
     ($(
@@ -68,7 +89,9 @@ macro_rules! client_sections {
         /// The sections of the remote clients that stand in the file.
         #[derive(Clone, Debug, Default)]
         pub struct ClientSections {
-            $( $(#[doc = $section_doc])+ pub $section: Option<$Section>, )+
+            $( $(#[doc = $section_doc])+ pub $section: Option<Box<$Section>>, )+
+            /// How a push is sent; there wherever a remote client is.
+            pub push: Option<Box<Push>>,
             /// Which keys belong to whom.
             pub yubico_keys: YubicoKeys,
             /// `[http NAME]`, by name.
@@ -81,7 +104,7 @@ macro_rules! client_sections {
                     $( stringify!($section) => {
                         let known = $Section::OPTIONS.iter().chain(Remote::OPTIONS);
                         declare::refuse_unknown_options(section, known, mistakes);
-                        self.$section = $Section::read(Some(section), mistakes);
+                        self.$section = $Section::read(Some(section), mistakes).map(Box::new);
                     } )+
                     _ => return false,
                 }
@@ -233,15 +256,21 @@ impl ClientSections {
         for section in sections {
             if let Some(declaration) = DECLARED.iter().find(|declaration| declaration.name == section.name) {
                 declare::refuse_unknown_options(section, declaration.all(), mistakes);
+            } else if section.name == PUSH_DECLARED.name {
+                declare::refuse_unknown_options(section, PUSH_DECLARED.all(), mistakes);
+                read.push = Push::read(Some(section), mistakes).map(Box::new);
             } else if section.name == YubicoKeys::SECTION {
                 read.yubico_keys = YubicoKeys::read(section, mistakes);
             } else if !is_http_section(&section.name) && !read.read_named(section, mistakes) {
                 let known = DECLARED.iter().chain(CLIENTS_DECLARED).map(|declaration| declaration.name);
-                let hint = suggestion(&section.name, known.chain([YubicoKeys::SECTION]), true);
+                let hint = suggestion(&section.name, known.chain([PUSH_DECLARED.name, YubicoKeys::SECTION]), true);
                 mistakes.at_line(section.line, format_args!("[{}]: unknown section{hint}", Foreign(&section.name)));
             }
         }
         read.http = HttpService::read_all(sections, mistakes);
+        if read.push.is_none() && read.remotes().next().is_some() {
+            read.push = Push::read(None, mistakes).map(Box::new);
+        }
         read
     }
 
@@ -341,7 +370,7 @@ impl ClientSections {
     pub fn hold_secret(&self) -> bool {
         let written = |secret: &ServiceSecret| matches!(secret, ServiceSecret::Written(_));
         let may_be_written = |secret: &Optional<ServiceSecret>| secret.0.as_ref().is_some_and(written);
-        let Self { privacyidea, duo, okta, yubico, oidc, yubico_keys: _, http } = self;
+        let Self { privacyidea, duo, okta, yubico, oidc, push: _, yubico_keys: _, http } = self;
         privacyidea.as_ref().is_some_and(|s| may_be_written(&s.service_password) || may_be_written(&s.validate_key))
             // The integration key is a name more than a secret.
             || duo.as_ref().is_some_and(|s| written(&s.skey))

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::clients::{CLIENTS_DECLARED, Remote};
+use super::clients::{CLIENTS_DECLARED, PUSH_DECLARED, Remote};
 use super::declare::OptionDeclaration;
 use super::options::DECLARED;
 
@@ -20,6 +20,12 @@ pub fn text() -> String {
         for option in section.options {
             one(&mut text, option, '#');
         }
+    }
+    text.push('\n');
+    comment(&mut text, PUSH_DECLARED.doc);
+    let _ = writeln!(text, "#[{}]", PUSH_DECLARED.name);
+    for option in PUSH_DECLARED.options {
+        one(&mut text, option, '#');
     }
     text.push_str("\n# In the section of every remote service there may also stand:\n");
     for option in Remote::OPTIONS {

@@ -1,5 +1,6 @@
 //! The types of option values: each says what it takes, and takes nothing else.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
@@ -136,16 +137,16 @@ impl ClientName {
     pub const NAMED: [Self; 6] = [Self::Totp, Self::Privacyidea, Self::Duo, Self::Okta, Self::Yubico, Self::Oidc];
 
     /// The section that configures it.
-    pub fn section(&self) -> String {
-        match self {
-            Self::Totp => "totp".into(),
-            Self::Privacyidea => "privacyidea".into(),
-            Self::Duo => "duo".into(),
-            Self::Okta => "okta".into(),
-            Self::Yubico => "yubico".into(),
-            Self::Oidc => "oidc".into(),
-            Self::Http(name) => format!("http {name}"),
-        }
+    pub fn section(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Totp => "totp",
+            Self::Privacyidea => "privacyidea",
+            Self::Duo => "duo",
+            Self::Okta => "okta",
+            Self::Yubico => "yubico",
+            Self::Oidc => "oidc",
+            Self::Http(name) => return Cow::Owned(format!("http {name}")),
+        })
     }
 }
 

@@ -183,7 +183,7 @@ impl Engine {
             origin: story.origin.clone(),
             id,
             mark: story.mark.get(),
-            block: self.push.block.0,
+            block: self.push.as_ref().map_or(0, |push| push.block.0),
             absent: standing.absent(),
             state: OnceCell::new(),
             pushes: Rc::clone(&self.pushes),
@@ -306,14 +306,10 @@ impl Engine {
 
     /// How pushes go over the protocol of `request`.
     pub(super) fn mode(&self, request: &Request) -> PushMode {
+        let Some(push) = &self.push else { return PushMode::Off };
         let protocol = request.session.protocol.as_deref();
-        let named = self
-            .push
-            .by_protocol
-            .0
-            .iter()
-            .find(|(name, _)| protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(name)));
-        named.map_or(self.push.mode, |(_, mode)| *mode)
+        let is_meant = |name: &str| protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(name));
+        push.by_protocol.0.iter().find(|(name, _)| is_meant(name)).map_or(push.mode, |(_, mode)| *mode)
     }
 
     pub(super) fn numbers(&self, request: &Request) -> Numbers {

@@ -271,6 +271,8 @@ impl Course {
             // What cannot be written now expires by itself.
             let _ = course.finish(State::Cancelled).await;
             let _ = course.release().await;
+            // With one commit for all that are ended together.
+            tokio::task::yield_now().await;
             let _ = course.store.settle(mark).await;
         }));
         self.take_back();
