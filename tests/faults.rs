@@ -41,6 +41,15 @@ struct Client {
 fn clients() -> Vec<Client> {
     vec![
         Client {
+            name: "duo",
+            section: "host = ADDRESS\nikey = DIXXXXXXXXXXXXXXXXXX\nskey = canary-key\nallow_bypass = yes\n",
+            more: "",
+            accept: Response::json(200, &json!({"stat": "OK", "response": {"result": "allow", "status": "allow"}})),
+            code: "123456",
+            pushes: true,
+            exceptions: &[],
+        },
+        Client {
             name: "okta",
             section: "api_url = ADDRESS\napi_key = canary-token\n",
             more: "",

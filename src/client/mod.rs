@@ -4,6 +4,7 @@
 //! protocol.
 
 pub mod diagnosis;
+pub mod duo;
 pub mod http;
 pub mod oidc;
 pub mod okta;
@@ -76,6 +77,11 @@ pub trait MfaClient {
     /// Whether [`MfaClient::otp_authenticate`] can do anything.
     fn codes(&self) -> Codes {
         Codes::Able
+    }
+
+    /// Whether what was typed asks for a push and is no code: what holds for pushes is then looked at before it is sent.
+    fn starts_push(&self, _typed: &TypedCode) -> bool {
+        false
     }
 
     /// Verifies what the claimant typed; `state` is what came with the question that it answers, if a client asked it. Also
@@ -295,7 +301,7 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
             Rc::new(totp::TotpClient::new(&config.totp, Rc::clone(parts.store), Rc::clone(parts.sealer)))
         }
         ClientName::Privacyidea => return None,
-        ClientName::Duo => return None,
+        ClientName::Duo => Rc::new(duo::DuoClient::new(sections.duo.as_ref()?, parts)),
         ClientName::Okta => Rc::new(okta::OktaClient::new(sections.okta.as_ref()?, parts)),
         ClientName::Yubico => {
             Rc::new(yubico::YubicoClient::new(sections.yubico.as_ref()?, &sections.yubico_keys, parts))
