@@ -432,6 +432,23 @@ fn accept_never_opens_after_a_byte_was_exchanged() {
 }
 
 #[test]
+fn accept_never_opens_for_a_service_that_went_away_after_it_was_asked() {
+    let okta = Okta::start();
+    let home = okta.home("on_unreachable = accept");
+    let mut gateway = Gateway::start(&home);
+    gateway.send(&push(1, "s1", "alice"));
+    let shown = gateway.ask(&typed(2, "s2", "bob", "", ""));
+    okta.wait_for("GET", POLL, 1);
+    drop(okta);
+    assert_eq!(gateway.answer(1).told(), "service_unreachable/connection_refused");
+    let resumed = gateway.ask(&typed(3, "s2", "bob", "", shown.cookie()));
+    assert_eq!(resumed.told(), "service_unreachable/connection_refused");
+    // Whoever begins now finds nobody there.
+    assert_eq!(gateway.ask(&push(4, "s3", "carol")).degraded, Some(true));
+    gateway.end().1.ok();
+}
+
+#[test]
 fn another_client_stands_in_degraded_and_under_the_same_limits() {
     let (_refused, home) = away("on_unreachable = client:totp");
     home.set("throttle", "failures", "2");

@@ -28,8 +28,8 @@ use tokio::sync::Semaphore;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::ClientError;
 use super::diagnosis::Finding;
+use super::{ClientError, note_reach};
 use crate::clock;
 use crate::config::clients::Remote;
 use crate::domain::fault::Reach;
@@ -267,6 +267,12 @@ impl Http {
     /// # Errors
     /// Where there is no whole answer; see [`ClientError`]. Every status is an answer.
     pub async fn send(&self, call: Call, until: Instant) -> Result<Answer, ClientError> {
+        let sent = self.exchange(call, until).await;
+        note_reach(sent.as_ref().map_or_else(ClientError::reach, |_| Reach::Answered));
+        sent
+    }
+
+    async fn exchange(&self, call: Call, until: Instant) -> Result<Answer, ClientError> {
         let client = self.client()?;
         let (limit, is_long) = match call.wait {
             Wait::Usual => (self.total, false),

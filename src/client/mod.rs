@@ -12,7 +12,7 @@ pub mod rehearsal;
 pub mod totp;
 pub mod yubico;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -225,6 +225,34 @@ impl ClientError {
         };
         Fault { class, code, service: Some(section.to_owned()), reason }
     }
+}
+
+tokio::task_local! {
+    /// How far the requests of one call of a client got so far.
+    static REACHED: Cell<Reach>;
+}
+
+/// What a client says to one call, whose error says how far all of its requests together got, and what was before them: a
+/// service whose second answer does not come was reached.
+///
+/// # Errors
+/// The client's own.
+pub async fn in_one_piece(before: Reach, reply: Reply<'_>) -> Result<Outcome, ClientError> {
+    let all = async {
+        let said = reply.await;
+        (said, REACHED.with(Cell::get))
+    };
+    let (said, reached) = REACHED.scope(Cell::new(before), all).await;
+    said.map_err(|error| if error.reach() == Reach::NotSent { error.reached(reached) } else { error })
+}
+
+/// Notes how far a request got.
+pub(crate) fn note_reach(reach: Reach) {
+    // Where nobody asks, as in a diagnosis, nobody is told.
+    let _ = REACHED.try_with(|reached| match (reached.get(), reach) {
+        (_, Reach::NotSent) | (Reach::Answered, _) => {}
+        (Reach::NotSent | Reach::Sent, Reach::Sent | Reach::Answered) => reached.set(reach),
+    });
 }
 
 /// A service's no; `said` is for the operator, and may hold text of the service.
