@@ -301,6 +301,10 @@ impl Engine {
         {
             return Err(Denial::ChallengeGone.into());
         }
+        let begun = match client.place() {
+            Place::Remote if client.starts_push(code) => Some(self.begin_push(story, wired, standing).await?),
+            Place::Here | Place::Remote => None,
+        };
         let outcome = match client.place() {
             Place::Here => client.otp_authenticate(&story.attempt(), code, None).await,
             Place::Remote if !can_be_code(code) => {
@@ -310,9 +314,16 @@ impl Engine {
                 // Counted for good before anybody is asked.
                 self.settle(story).await?;
                 let state = held.as_ref().map(|held| &held.state).filter(|state| !state.expose().is_empty());
-                client.otp_authenticate(&story.attempt(), code, state).await
+                // Whoever answers a question of the service has reached it before.
+                let reached = if state.is_some() { Reach::Answered } else { Reach::NotSent };
+                client::in_one_piece(reached, client.otp_authenticate(&story.attempt(), code, state)).await
             }
         };
+        if let Some(course) = &begun
+            && !matches!(&outcome, Ok(Outcome::Pushed { show: _, state: _ }))
+        {
+            self.store.release_slots(&course.id.0).await?;
+        }
         self.note("verify", || match &outcome {
             Ok(Outcome::Verified(proof)) => format!("[{}]: {}", client.section(), proof.reason),
             Ok(Outcome::Denied(denial)) => format!("[{}]: {}: {}", client.section(), denial.code(), denial.reason()),
@@ -352,9 +363,19 @@ impl Engine {
                 self.ask_held(story, &held).await
             }
             Ok(Outcome::Pushed { show, state }) => {
-                let id = held::new_id().map_err(own_fault)?;
-                let course = self.course(story, wired, id, standing);
-                self.take_push_slot(story, &course).await?;
+                let course = match begun {
+                    Some(course) => course,
+                    None => match self.begin_push(story, wired, standing).await {
+                        Ok(course) => course,
+                        Err(end) => {
+                            // It was sent in answer to what was typed, and nobody may wait for it.
+                            let course = self.course(story, wired, held::new_id().map_err(own_fault)?, standing);
+                            let _ = course.state.set(state);
+                            course.take_back();
+                            return Err(end);
+                        }
+                    },
+                };
                 self.run_push(story, course, Begin::Sent { show, state }, standing).await
             }
             Err(error) => self.absent(story, wired, error).await,
@@ -385,13 +406,14 @@ impl Engine {
     async fn take_back(&self, origin: &Origin, outcome: &Result<Outcome, ClientError>) -> Result<(), StoreError> {
         let credit = match outcome {
             Ok(Outcome::Verified(_)) => Credit::Success,
-            Ok(Outcome::Ask { prompt: _, state: _ }) => Credit::Refund,
             Err(error) => match error.reach() {
                 Reach::NotSent => Credit::Refund,
                 Reach::Sent | Reach::Answered => return Ok(()),
             },
-            // What was charged for the code is charged for the push.
-            Ok(Outcome::Denied(_) | Outcome::Pushed { show: _, state: _ }) => return Ok(()),
+            // What was charged for this is charged for what comes of it: nobody has messages sent without end.
+            Ok(Outcome::Denied(_) | Outcome::Ask { prompt: _, state: _ } | Outcome::Pushed { show: _, state: _ }) => {
+                return Ok(());
+            }
         };
         self.store.credit(origin, credit).await
     }

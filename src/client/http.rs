@@ -5,7 +5,7 @@
 
 mod connect;
 mod diagnose;
-mod json;
+pub mod json;
 pub mod resolve;
 pub mod tls;
 
@@ -28,8 +28,8 @@ use tokio::sync::Semaphore;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::ClientError;
 use super::diagnosis::Finding;
+use super::{ClientError, note_reach};
 use crate::clock;
 use crate::config::clients::Remote;
 use crate::domain::fault::Reach;
@@ -207,6 +207,8 @@ impl Answer {
 pub enum Look<T> {
     Done(T),
     Pending,
+    /// Pending, and the service wants this pause from here on.
+    PendingFor(Duration),
 }
 
 impl Http {
@@ -265,6 +267,12 @@ impl Http {
     /// # Errors
     /// Where there is no whole answer; see [`ClientError`]. Every status is an answer.
     pub async fn send(&self, call: Call, until: Instant) -> Result<Answer, ClientError> {
+        let sent = self.exchange(call, until).await;
+        note_reach(sent.as_ref().map_or_else(ClientError::reach, |_| Reach::Answered));
+        sent
+    }
+
+    async fn exchange(&self, call: Call, until: Instant) -> Result<Answer, ClientError> {
         let client = self.client()?;
         let (limit, is_long) = match call.wait {
             Wait::Usual => (self.total, false),
@@ -309,14 +317,19 @@ impl Http {
         until: Instant,
         mut look: impl AsyncFnMut() -> Result<Look<T>, ClientError>,
     ) -> Result<Option<T>, ClientError> {
-        let (mut failed, mut is_pending) = (0, false);
+        let (mut failed, mut is_pending, mut interval) = (0, false, self.interval);
         loop {
             let left = clock::left(until);
             let (pause, error) = match look().await {
                 Ok(Look::Done(found)) => return Ok(Some(found)),
                 Ok(Look::Pending) => {
                     (failed, is_pending) = (0, true);
-                    (self.interval, None)
+                    (interval, None)
+                }
+                Ok(Look::PendingFor(asked)) => {
+                    (failed, is_pending) = (0, true);
+                    interval = asked;
+                    (interval, None)
                 }
                 // Cut short by the end of time, not by the service; a connection's limits end a little sooner.
                 Err(ClientError::Unreachable(_)) if is_pending && clock::left(until) <= left / 20 => return Ok(None),
@@ -327,7 +340,7 @@ impl Http {
                     if !error.may_pass() || failed >= FAILED_LOOKS {
                         return Err(error);
                     }
-                    (asked.unwrap_or_default().max(self.interval), Some(error))
+                    (asked.unwrap_or_default().max(interval), Some(error))
                 }
             };
             if pause >= clock::left(until) {

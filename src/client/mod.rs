@@ -4,13 +4,16 @@
 //! protocol.
 
 pub mod diagnosis;
+pub mod duo;
 pub mod http;
+pub mod oidc;
 pub mod okta;
 pub mod privacyidea;
 pub mod rehearsal;
 pub mod totp;
+pub mod yubico;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -75,6 +78,11 @@ pub trait MfaClient {
     /// Whether [`MfaClient::otp_authenticate`] can do anything.
     fn codes(&self) -> Codes {
         Codes::Able
+    }
+
+    /// Whether what was typed asks for a push and is no code: what holds for pushes is then looked at before it is sent.
+    fn starts_push(&self, _typed: &TypedCode) -> bool {
+        false
     }
 
     /// Verifies what the claimant typed; `state` is what came with the question that it answers, if a client asked it. Also
@@ -220,6 +228,34 @@ impl ClientError {
     }
 }
 
+tokio::task_local! {
+    /// How far the requests of one call of a client got so far.
+    static REACHED: Cell<Reach>;
+}
+
+/// What a client says to one call, whose error says how far all of its requests together got, and what was before them: a
+/// service whose second answer does not come was reached.
+///
+/// # Errors
+/// The client's own.
+pub async fn in_one_piece(before: Reach, reply: Reply<'_>) -> Result<Outcome, ClientError> {
+    let all = async {
+        let said = reply.await;
+        (said, REACHED.with(Cell::get))
+    };
+    let (said, reached) = REACHED.scope(Cell::new(before), all).await;
+    said.map_err(|error| if error.reach() == Reach::NotSent { error.reached(reached) } else { error })
+}
+
+/// Notes how far a request got.
+pub(crate) fn note_reach(reach: Reach) {
+    // Where nobody asks, as in a diagnosis, nobody is told.
+    let _ = REACHED.try_with(|reached| match (reached.get(), reach) {
+        (_, Reach::NotSent) | (Reach::Answered, _) => {}
+        (Reach::NotSent | Reach::Sent, Reach::Sent | Reach::Answered) => reached.set(reach),
+    });
+}
+
 /// A service's no; `said` is for the operator, and may hold text of the service.
 pub fn refused(why: Refusal, said: &str) -> Outcome {
     Outcome::Denied(Denial::refused(why, said))
@@ -294,10 +330,12 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
             Rc::new(totp::TotpClient::new(&config.totp, Rc::clone(parts.store), Rc::clone(parts.sealer)))
         }
         ClientName::Privacyidea => Rc::new(privacyidea::PrivacyideaClient::new(sections.privacyidea.as_ref()?, parts)),
-        ClientName::Duo => return None,
+        ClientName::Duo => Rc::new(duo::DuoClient::new(sections.duo.as_ref()?, parts)),
         ClientName::Okta => Rc::new(okta::OktaClient::new(sections.okta.as_ref()?, parts)),
-        ClientName::Yubico => return None,
-        ClientName::Oidc => return None,
+        ClientName::Yubico => {
+            Rc::new(yubico::YubicoClient::new(sections.yubico.as_ref()?, &sections.yubico_keys, parts))
+        }
+        ClientName::Oidc => Rc::new(oidc::OidcClient::new(sections.oidc.as_ref()?, parts)),
         ClientName::Http(_) => return None,
     };
     let remote = sections.remote(name);

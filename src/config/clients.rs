@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::declare::{self, SectionDeclaration};
 use super::http::{HttpService, is_http_section};
@@ -9,8 +10,8 @@ use super::ini::Section;
 use super::mistake::{Mistakes, suggestion};
 use super::options::DECLARED;
 use super::value::{
-    ClientName, Clients, Count, Flavour, Host, HttpUrl, Names, OktaCode, OnUnreachable, Optional, Pins, PushMode,
-    PushModes, Seconds, ServiceSecret, Urls, YesNo,
+    ClientName, Clients, Count, DuoFactor, DuoSignature, Flavour, Host, HttpUrl, Names, OktaCode, OnUnreachable,
+    Optional, Pins, PushMode, PushModes, Seconds, ServiceSecret, Urls, YesNo,
 };
 use crate::domain::claimant::Subscriber;
 use crate::domain::foreign::Foreign;
@@ -161,12 +162,19 @@ client_sections! {
         ikey: ServiceSecret = required "DIXXXXXXXXXXXXXXXXXX";
         /// The secret key.
         skey: ServiceSecret = required "file:duo.skey";
-        /// The device that is asked: auto, or a device's id or name.
+        /// What Enter asks for: push, phone (a call), sms (a passcode is sent and asked for), or auto: the first of these that
+        /// a device of the user can do.
+        factor: DuoFactor = "push";
+        /// The device that is asked: auto, or a device's id or name. A number that the claimant types, as in push2, goes
+        /// before it.
         device: String = "auto";
         /// Whether a user whom Duo lets in without a second factor (bypass) is let in.
         allow_bypass: YesNo = "no";
-        /// Whether the claimant has to type a shown code on the phone, where Duo offers that.
+        /// Whether the claimant has to type a shown code on the phone, where Duo asks for that. With no, Duo is told that
+        /// no code can be shown, and sends a plain push.
         verified_push: YesNo = "no";
+        /// The generation of request signatures: 5, or 2 where something in between knows only that.
+        signature: DuoSignature = "5";
     }
 
     /// Okta, by its Factors API.
@@ -213,7 +221,7 @@ client_sections! {
 
 /// `[yubico_keys]`: for each subscriber the public ids (the first twelve modhex characters) of their keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct YubicoKeys(pub BTreeMap<Subscriber, Vec<String>>);
+pub struct YubicoKeys(Option<Arc<BTreeMap<Subscriber, Vec<String>>>>);
 
 impl YubicoKeys {
     const SECTION: &'static str = "yubico_keys";
@@ -238,7 +246,17 @@ impl YubicoKeys {
                 Err(flaw) => mistakes.at_option(entry.line, &section.name, &name, format_args!("the name {flaw}")),
             }
         }
-        Self(keys)
+        Self(Some(Arc::new(keys)))
+    }
+
+    /// The public ids of a subscriber's keys.
+    pub fn of(&self, subscriber: &Subscriber) -> Option<&[String]> {
+        self.0.as_ref()?.get(subscriber).map(Vec::as_slice)
+    }
+
+    /// How many subscribers there are, and how many keys they have.
+    pub fn count(&self) -> (usize, usize) {
+        self.0.as_ref().map_or((0, 0), |keys| (keys.len(), keys.values().map(Vec::len).sum()))
     }
 }
 

@@ -346,6 +346,55 @@ impl Value for Flavour {
     }
 }
 
+/// What Duo is asked for where the claimant only presses Enter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DuoFactor {
+    Push,
+    Phone,
+    Sms,
+    /// The first of these that a device of the subscriber can do.
+    Auto,
+}
+
+impl Value for DuoFactor {
+    fn expected() -> String {
+        "push, phone, sms or auto".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "push" => Some(Self::Push),
+            "phone" => Some(Self::Phone),
+            "sms" => Some(Self::Sms),
+            "auto" => Some(Self::Auto),
+            _ => None,
+        }
+    }
+}
+
+/// How requests to Duo are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DuoSignature {
+    /// Over a form.
+    Two,
+    /// Over JSON.
+    Five,
+}
+
+impl Value for DuoSignature {
+    fn expected() -> String {
+        "5 or 2".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "2" => Some(Self::Two),
+            "5" => Some(Self::Five),
+            _ => None,
+        }
+    }
+}
+
 /// What a code for Okta belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OktaCode {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{AbortHandle, Abortable, FutureExt, Shared};
 
 use super::held::{self, Absent, Held, Kind, Owner};
-use crate::client::{ClientError, MfaClient};
+use crate::client::{self, ClientError, Codes, MfaClient};
 use crate::clock;
 use crate::domain::attempt::{Attempt, Numbers};
 use crate::domain::challenge::{ChallengeId, State};
@@ -130,28 +130,29 @@ impl Course {
                 return self.wait().await;
             }
             Begin::Sent { show, state } => (show, state),
-            Begin::Start => match self.client.push_start(&self.person.attempt()).await {
-                Ok(Outcome::Pushed { show, state }) => (show, state),
-                Ok(Outcome::Verified(proof)) => {
-                    self.store.credit(&self.origin, Credit::Success).await?;
-                    self.release().await?;
-                    return Ok(End::Verified(proof));
-                }
-                Ok(Outcome::Denied(denial)) => return self.denied(denial).await,
-                Ok(Outcome::Ask { prompt, state }) => {
-                    self.store.credit(&self.origin, Credit::Refund).await?;
-                    self.release().await?;
-                    let held = self.held(Kind::Asked, prompt, state);
-                    return self.question(held).await;
-                }
-                Err(error) => {
-                    if error.reach() == Reach::NotSent {
-                        self.store.credit(&self.origin, Credit::Refund).await?;
+            Begin::Start => {
+                match client::in_one_piece(Reach::NotSent, self.client.push_start(&self.person.attempt())).await {
+                    Ok(Outcome::Pushed { show, state }) => (show, state),
+                    Ok(Outcome::Verified(proof)) => {
+                        self.store.credit(&self.origin, Credit::Success).await?;
+                        self.release().await?;
+                        return Ok(End::Verified(proof));
                     }
-                    self.release().await?;
-                    return Err(error);
+                    Ok(Outcome::Denied(denial)) => return self.denied(denial).await,
+                    Ok(Outcome::Ask { prompt, state }) => {
+                        self.release().await?;
+                        let held = self.held(Kind::Asked, prompt, state);
+                        return self.question(held).await;
+                    }
+                    Err(error) => {
+                        if error.reach() == Reach::NotSent {
+                            self.store.credit(&self.origin, Credit::Refund).await?;
+                        }
+                        self.release().await?;
+                        return Err(error);
+                    }
                 }
-            },
+            }
         };
         let _ = self.state.set(state.clone());
         let prompt = show.as_ref().map(|show| self.prompt(show)).unwrap_or_default();
@@ -175,7 +176,8 @@ impl Course {
     /// Waits for the answer; whoever is first to hear of it uses the challenge.
     async fn wait(self: &Rc<Self>) -> Result<End, ClientError> {
         let Some(state) = self.state.get() else { return Ok(End::Denied(Denial::ChallengeGone)) };
-        match self.client.push_wait(&self.person.attempt(), state).await {
+        // It was sent: the service was reached.
+        match client::in_one_piece(Reach::Answered, self.client.push_wait(&self.person.attempt(), state)).await {
             Ok(Outcome::Verified(proof)) => {
                 if !self.finish(State::Used).await? {
                     return Ok(End::Denied(Denial::ChallengeGone));
@@ -229,8 +231,8 @@ impl Course {
 
     fn prompt(&self, show: &str) -> String {
         match self.client.codes() {
-            crate::client::Codes::Able => format!("{show}. Press Enter when done, or type a one-time password: "),
-            crate::client::Codes::Unable => format!("{show}. Press Enter when done: "),
+            Codes::Able => format!("{show}. Press Enter when done, or type a one-time password: "),
+            Codes::Unable => format!("{show}. Press Enter when done: "),
         }
     }
 
@@ -252,7 +254,7 @@ impl Course {
     }
 
     /// Takes the push back at the service, when somebody has time for it.
-    fn take_back(self: &Rc<Self>) {
+    pub fn take_back(self: &Rc<Self>) {
         let course = Rc::clone(self);
         self.pushes.chores.borrow_mut().push(Box::pin(async move {
             let Some(state) = course.state.get() else { return };
