@@ -30,6 +30,11 @@ impl Clock {
     }
 }
 
+/// The moment `now` with `allowance` from here on: for what goes on after the time of its request is over.
+pub fn extended(now: UnixTime, allowance: Duration) -> Moment {
+    Moment { now, deadline: Instant::now() + allowance, allowance }
+}
+
 /// How long it is until `until`; nothing where that is over.
 pub fn left(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now())

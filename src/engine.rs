@@ -1,21 +1,35 @@
 //! The decision: one function that tells the story, in one order, and one place that accepts.
 
-use std::rc::Rc;
+mod absence;
+mod held;
+mod out_of_band;
+mod push;
+mod story;
 
-use crate::client::{self, Push, Wired};
-use crate::config::{Auth, Config};
-use crate::domain::attempt::{Attempt, Numbers};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::client::{self, ClientError, Codes, Place, Wired};
+use crate::config::{self, Auth, Config};
+use crate::domain::challenge::{ChallengeId, State};
 use crate::domain::claimant::{Claimant, MfaIdentity, Subscriber};
 use crate::domain::fault::{Class, Fault, Reach};
-use crate::domain::outcome::{Denial, Factor, Outcome, Proof};
+use crate::domain::outcome::{Denial, Outcome, Proof, Refusal};
 use crate::domain::request::{Kind, Request};
+use crate::domain::secret::TypedCode;
 use crate::domain::time::Moment;
-use crate::domain::verdict::{Accept, NeedInfo, Question, Reject, Verdict};
+use crate::domain::verdict::{Accept, Footing, NeedInfo, Question, Reject, Verdict};
 use crate::policy::source::canonical_source;
 use crate::policy::{collect, identify};
 use crate::secret::cookie::{self, Cookie, Flaw, Progress};
 use crate::secret::seal::{SealError, Sealer};
 use crate::store::{Credit, Mark, Origin, Ruling, Store, StoreError};
+use absence::Resort;
+use held::{Absent, Held};
+pub use push::Chore;
+use push::{Begin, Pushes};
+use story::{Standing, Story, absent, can_be_code, sendable_name};
 
 /// What the cookie of a request turned out to be, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,20 +54,22 @@ pub struct Decision {
 /// Everything that a decision needs.
 pub struct Engine {
     auth: Auth,
+    push: config::Push,
     clients: Vec<Wired>,
     store: Rc<dyn Store>,
     sealer: Rc<Sealer>,
+    pushes: Rc<Pushes>,
 }
 
 /// Why a story ended without an accept or a question.
 enum End {
-    Denied(Denial),
+    Denied(Denial, Option<String>),
     Fault(Fault),
 }
 
 impl From<Denial> for End {
     fn from(denial: Denial) -> Self {
-        Self::Denied(denial)
+        Self::Denied(denial, None)
     }
 }
 
@@ -83,7 +99,8 @@ impl Engine {
 
     /// An engine with other clients.
     pub fn with_clients(config: &Config, store: Rc<dyn Store>, sealer: Rc<Sealer>, clients: Vec<Wired>) -> Self {
-        Self { auth: config.auth.clone(), clients, store, sealer }
+        let (auth, push) = (config.auth.clone(), config.push.clone());
+        Self { auth, push, clients, store, sealer, pushes: Rc::default() }
     }
 
     /// The store, for whoever settles.
@@ -91,30 +108,51 @@ impl Engine {
         &*self.store
     }
 
+    /// What the decisions so far left to do: whoever serves runs it when their verdicts are out.
+    pub fn take_chores(&self) -> Vec<Chore> {
+        self.pushes.take_chores()
+    }
+
+    /// Ends the pushes of requests that came before `before`: the gateway has gone.
+    pub fn hang_up(&self, before: Instant) {
+        self.pushes.hang_up(before);
+    }
+
     /// Decides `request`. Nothing of the decision may be said before the store has settled its mark.
     pub async fn decide(&self, request: &Request, moment: Moment) -> Decision {
-        let mark = self.store.mark();
+        let mark = Cell::new(self.store.mark());
         let claimant = identify::claimant(&request.session, &request.answers);
         let (cookie, state) = self.read_cookie(request, claimant.as_ref(), moment);
         let identity = claimant.as_ref().map(|claimant| MfaIdentity(claimant.0.clone()));
         let ended = match (request.kind, claimant) {
-            (Kind::SessionEnded, claimant) => Ok(accept(claimant, None, "the session ended", None)),
+            (Kind::SessionEnded, claimant) => self.end_session(request, claimant, moment).await,
             (Kind::Authenticate | Kind::Authorize, None) => Err(Denial::NoClaimant.into()),
-            (Kind::Authenticate, Some(claimant)) => self.authenticate(request, claimant, moment).await,
+            (Kind::Authenticate, Some(claimant)) => {
+                let identity = MfaIdentity(claimant.0.clone());
+                let origin = Origin {
+                    subscriber: Subscriber::canonical(&identity.0),
+                    source: request.session.client_ip.as_deref().map(canonical_source),
+                };
+                let numbers = self.numbers(request);
+                self.authenticate(Story { request, claimant, identity, origin, cookie, numbers, moment, mark: &mark })
+                    .await
+            }
             (Kind::Authorize, Some(claimant)) => self.authorize(claimant, cookie).await,
         };
         let verdict = match ended {
             Ok(verdict) => verdict,
-            Err(End::Denied(denial)) => Verdict::Reject(self.denied(denial)),
+            Err(End::Denied(denial, service)) => Verdict::Reject(self.denied(denial, service)),
             Err(End::Fault(fault)) => Verdict::Reject(fault.into()),
         };
-        Decision { verdict, mark, cookie: state, identity }
+        Decision { verdict, mark: mark.get(), cookie: state, identity }
     }
 
     /// A denial, with the client that it is about.
-    fn denied(&self, denial: Denial) -> Reject {
+    fn denied(&self, denial: Denial, service: Option<String>) -> Reject {
         let service = match denial.class() {
-            Class::AuthenticationFailure => self.clients.first().map(|wired| wired.client.section().to_owned()),
+            Class::AuthenticationFailure => {
+                service.or_else(|| self.clients.first().map(|wired| wired.client.section().to_owned()))
+            }
             Class::PolicyDenied
             | Class::CommunicationError
             | Class::ServiceUnreachable
@@ -126,63 +164,154 @@ impl Engine {
     }
 
     /// Who → which client → throttle → collect → verify → accept.
-    async fn authenticate(&self, request: &Request, claimant: Claimant, moment: Moment) -> Result<Verdict, End> {
-        let session = &request.session;
-        let identity = MfaIdentity(claimant.0.clone());
-        let subscriber = Subscriber::canonical(&identity.0);
-        let client = self
-            .clients
-            .first()
-            .map(|wired| &wired.client)
-            .ok_or_else(|| Fault::internal("no_client", "no client is configured"))
-            .map_err(End::Fault)?;
-        let origin = Origin { subscriber, source: session.client_ip.as_deref().map(canonical_source) };
-        let attempt =
-            Attempt { subscriber: &origin.subscriber, identity: &identity, session, moment, numbers: Numbers::Unseen };
-
-        let step =
-            collect::step(request.answers.otp(), session.protocol.as_deref(), &self.auth.interactive_protocols.0);
-        let outcome = match step {
-            collect::Step::Ask => {
-                heard(self.store.standing(&origin, moment.now).await?)?;
-                return self.ask(request, &claimant, moment);
+    async fn authenticate(&self, story: Story<'_>) -> Result<Verdict, End> {
+        let wired =
+            self.clients.first().ok_or_else(|| End::Fault(Fault::internal("no_client", "no client is configured")))?;
+        let Story { request, moment, .. } = &story;
+        let step = collect::step(
+            request.answers.otp(),
+            request.session.protocol.as_deref(),
+            &self.auth.interactive_protocols.0,
+        );
+        if let Some(handle) = story.cookie.and_then(|cookie| cookie.handle) {
+            return self.resume(&story, handle, step).await;
+        }
+        match step {
+            collect::Step::Verify(code) => self.verify(&story, wired, code, None, Standing::Own).await,
+            collect::Step::Push => self.start_push(&story, wired, Standing::Own).await,
+            // There is nothing to type: what is to be seen is shown at once.
+            collect::Step::Ask if wired.client.codes() == Codes::Unable => {
+                self.start_push(&story, wired, Standing::Own).await
             }
-            collect::Step::Push => match client.push() {
-                Push::Unable => return Err(Denial::CodeRequired.into()),
-                Push::Able => {
-                    heard(self.store.standing(&origin, moment.now).await?)?;
-                    client.push_start(&attempt).await
-                }
-            },
-            collect::Step::Verify(code) => {
-                heard(self.store.charge(&origin, moment.now).await?)?;
-                let outcome = client.otp_authenticate(&attempt, code, None).await;
-                self.take_back(&origin, &outcome).await?;
-                outcome
+            collect::Step::Ask => {
+                heard(self.store.standing(&story.origin, moment.now).await?)?;
+                self.ask(&story, self.auth.prompt.trim_end(), None)
+            }
+        }
+    }
+
+    /// Goes on where the cookie says that a client waits for an answer.
+    async fn resume(&self, story: &Story<'_>, handle: [u8; 16], step: collect::Step<'_>) -> Result<Verdict, End> {
+        if let Some(verdict) = self.recall(story) {
+            return Ok(verdict);
+        }
+        let id = held::named(handle);
+        let now = story.moment.now;
+        let found = held::find(&*self.store, &self.sealer, story.owner(), &id, now).await.map_err(own_fault)?;
+        let held = found.ok_or(Denial::ChallengeGone)?;
+        let wired = self.clients.iter().find(|wired| wired.client.section() == held.section);
+        let wired = wired.ok_or(Denial::ChallengeGone)?;
+        match (held.kind, step) {
+            (_, collect::Step::Verify(code)) => {
+                let away = held.absent.clone();
+                self.verify(story, wired, code, Some(held), away.as_ref().into()).await
+            }
+            (held::Kind::Asked, collect::Step::Push | collect::Step::Ask)
+            | (held::Kind::Pushed, collect::Step::Ask) => self.ask(story, held.prompt.trim_end(), Some(&id)),
+            (held::Kind::Pushed, collect::Step::Push) => {
+                let away = held.absent.clone();
+                let standing = away.as_ref().into();
+                let course = self.course(story, wired, id, standing);
+                self.run_push(story, course, Begin::Resume(held), standing).await
+            }
+        }
+    }
+
+    /// Charge → verify → take back → accept.
+    async fn verify(
+        &self,
+        story: &Story<'_>,
+        wired: &Wired,
+        code: &TypedCode,
+        held: Option<Held>,
+        standing: Standing<'_>,
+    ) -> Result<Verdict, End> {
+        let client = &wired.client;
+        let now = story.moment.now;
+        // Where one client stands in for another within one request, the attempt is charged already.
+        let is_charged = matches!(standing, Standing::For(_)) && held.is_none();
+        if client.place() == Place::Remote {
+            sendable_name(story, client.section())?;
+        }
+        if client.codes() == Codes::Unable {
+            let denial = Denial::refused(Refusal::MalformedCode, "this client takes no codes");
+            return Err(End::Denied(denial, Some(client.section().to_owned())));
+        }
+        if !is_charged {
+            heard(self.store.charge(&story.origin, now).await?)?;
+        }
+        if let Some(held) = held.as_ref().filter(|held| held.kind == held::Kind::Asked)
+            && self.store.try_challenge(&held.id, now).await?.is_none()
+        {
+            return Err(Denial::ChallengeGone.into());
+        }
+        let outcome = match client.place() {
+            Place::Here => client.otp_authenticate(&story.attempt(), code, None).await,
+            Place::Remote if !can_be_code(code) => {
+                Ok(Outcome::Denied(Denial::refused(Refusal::MalformedCode, "what was typed cannot be a code")))
+            }
+            Place::Remote => {
+                // Counted for good before anybody is asked.
+                self.settle(story).await?;
+                let state = held.as_ref().map(|held| &held.state).filter(|state| !state.expose().is_empty());
+                client.otp_authenticate(&story.attempt(), code, state).await
             }
         };
-        match outcome.map_err(|error| End::Fault(error.into_fault(client.section())))? {
-            Outcome::Verified(proof) => {
-                let cookie = self.cookie(Progress::Accepted, request, &claimant, moment)?;
-                Ok(accept_proved(claimant, identity, proof, cookie))
+        self.note_presence(wired, &outcome, story).await?;
+        if let Err(error) = &outcome
+            && let Resort::Client(section) = absence::resort(wired, error)
+            && let (Standing::Own, Some(other)) = (standing, self.wired(&section))
+        {
+            let away = absent(client.section(), error);
+            return Box::pin(self.verify(story, other, code, None, Standing::For(&away))).await;
+        }
+        self.take_back(&story.origin, &outcome).await?;
+        match outcome {
+            Ok(Outcome::Verified(proof)) => {
+                if let Some(held) = &held {
+                    let is_first = held::finish(&*self.store, held, State::Used, now).await.map_err(own_fault)?;
+                    if !is_first && held.kind == held::Kind::Asked {
+                        return Err(Denial::ChallengeGone.into());
+                    }
+                    if held.kind == held::Kind::Pushed {
+                        self.forget_push(story, wired, held);
+                    }
+                }
+                self.pushes.supersede(&story.origin.subscriber, story.session());
+                self.accept_proved(story, wired, proof, standing).await
             }
-            Outcome::Denied(denial) => Err(denial.into()),
-            Outcome::Ask { prompt: _, state: _ } | Outcome::Pushed { show: _, state: _ } => {
-                Err(Denial::CodeRequired.into())
+            Ok(Outcome::Denied(denial)) => Err(End::Denied(denial, Some(client.section().to_owned()))),
+            Ok(Outcome::Ask { prompt, state }) => {
+                let id = held::new_id().map_err(own_fault)?;
+                let kind = held::Kind::Asked;
+                let held =
+                    Held { id, kind, section: client.section().to_owned(), prompt, absent: standing.absent(), state };
+                self.ask_held(story, &held).await
             }
+            Ok(Outcome::Pushed { show, state }) => {
+                let id = held::new_id().map_err(own_fault)?;
+                let course = self.course(story, wired, id, standing);
+                self.take_push_slot(story, &course).await?;
+                self.run_push(story, course, Begin::Sent { show, state }, standing).await
+            }
+            Err(error) => self.absent(story, wired, error).await,
         }
     }
 
     /// A session goes on to its target only with the proof that it was authenticated, by somebody who still is enrolled.
     async fn authorize(&self, claimant: Claimant, cookie: Option<Cookie>) -> Result<Verdict, End> {
+        let authorized = |claimant, footing| Ok(accept(Grant::Authorized(claimant, footing)));
         match cookie.map(|cookie| cookie.progress) {
             Some(Progress::Accepted) => {}
+            // Who is enrolled there, only the service knows; it was asked a moment ago.
+            Some(Progress::AcceptedRemotely) => return authorized(claimant, Footing::Full),
+            Some(Progress::AcceptedDegraded) => return authorized(claimant, Footing::Degraded),
             Some(Progress::Asked) | None => return Err(Denial::NotAuthenticated.into()),
         }
         let subscriber = Subscriber::canonical(&claimant.0);
-        for Wired { client, .. } in &self.clients {
+        for Wired { client, on_unreachable: _, degraded_for: _ } in &self.clients {
             if !self.store.authenticators(&subscriber, client.section()).await?.is_empty() {
-                return Ok(accept(Some(claimant), None, "the session was authenticated", None));
+                return authorized(claimant, Footing::Full);
             }
         }
         Err(Denial::NotEnrolled.into())
@@ -190,42 +319,141 @@ impl Engine {
 
     /// What was charged for an attempt is taken back where it was no failure of the claimant. After a fault that may have
     /// reached a service it stays: nobody gets guesses for nothing by making a service fail.
-    async fn take_back(
-        &self,
-        origin: &Origin,
-        outcome: &Result<Outcome, client::ClientError>,
-    ) -> Result<(), StoreError> {
+    async fn take_back(&self, origin: &Origin, outcome: &Result<Outcome, ClientError>) -> Result<(), StoreError> {
         let credit = match outcome {
             Ok(Outcome::Verified(_)) => Credit::Success,
-            Ok(Outcome::Ask { prompt: _, state: _ } | Outcome::Pushed { show: _, state: _ }) => Credit::Refund,
+            Ok(Outcome::Ask { prompt: _, state: _ }) => Credit::Refund,
             Err(error) => match error.reach() {
                 Reach::NotSent => Credit::Refund,
                 Reach::Sent | Reach::Answered => return Ok(()),
             },
-            Ok(Outcome::Denied(_)) => return Ok(()),
+            // What was charged for the code is charged for the push.
+            Ok(Outcome::Denied(_) | Outcome::Pushed { show: _, state: _ }) => return Ok(()),
         };
         self.store.credit(origin, credit).await
     }
 
-    fn ask(&self, request: &Request, claimant: &Claimant, moment: Moment) -> Result<Verdict, End> {
-        let question = Question {
-            key: "otp".into(),
-            prompt: format!("{} ", self.auth.prompt.trim_end()),
-            echo: self.auth.disable_echo,
+    /// Notes that the service answered, whatever it said.
+    async fn note_presence(
+        &self,
+        wired: &Wired,
+        outcome: &Result<Outcome, ClientError>,
+        story: &Story<'_>,
+    ) -> Result<(), End> {
+        match outcome {
+            Ok(Outcome::Denied(Denial::Refused { why: Refusal::MalformedCode | Refusal::MalformedName, said: _ })) => {
+                Ok(())
+            }
+            Ok(_) => self.note_there(wired, story).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn note_there(&self, wired: &Wired, story: &Story<'_>) -> Result<(), End> {
+        let is_remembered = wired.client.place() == Place::Remote
+            && wired.on_unreachable != crate::config::value::OnUnreachable::Reject;
+        if is_remembered {
+            absence::over(&*self.store, wired.client.section(), story.moment.now).await.map_err(own_fault)?;
+        }
+        Ok(())
+    }
+
+    /// The verdict where a client failed and nobody stands in: open, where the configuration says so and nothing can have
+    /// reached the service; else the fault.
+    async fn absent(&self, story: &Story<'_>, wired: &Wired, error: ClientError) -> Result<Verdict, End> {
+        let section = wired.client.section();
+        if absence::resort(wired, &error) != Resort::Open {
+            return Err(End::Fault(error.into_fault(section)));
+        }
+        let now = story.moment.now;
+        let counted = absence::count(&*self.store, section, wired.degraded_for, now).await.map_err(own_fault)?;
+        let Some(absence) = counted else {
+            let mut fault = error.into_fault(section);
+            fault.reason += "; nobody is let in any more, degraded_for is over";
+            return Err(End::Fault(fault));
         };
-        let cookie = self.cookie(Progress::Asked, request, claimant, moment)?;
+        let code = error.clone().into_fault(section).code;
+        let reason = format!(
+            "without a second factor: {section} was not reached ({code}: {error}), and its section says accept; login {} of \
+             this kind in {} s",
+            absence.count,
+            absence.since.as_secs()
+        );
+        let cookie = self.cookie(Progress::AcceptedDegraded, story, None)?;
+        let (claimant, identity) = (story.claimant.clone(), story.identity.clone());
+        Ok(accept(Grant::Open { claimant, identity, service: section.to_owned(), reason, cookie }))
+    }
+
+    /// The accept that a proof is.
+    async fn accept_proved(
+        &self,
+        story: &Story<'_>,
+        wired: &Wired,
+        proof: Proof,
+        standing: Standing<'_>,
+    ) -> Result<Verdict, End> {
+        let Proof { factor, reason } = proof;
+        let section = wired.client.section();
+        let place = wired.client.place();
+        let (progress, footing, reason) = match (standing, place) {
+            (Standing::Own, Place::Here) => (Progress::Accepted, Footing::Full, reason),
+            (Standing::Own, Place::Remote) => (Progress::AcceptedRemotely, Footing::Full, reason),
+            (Standing::For(away), Place::Here | Place::Remote) => {
+                let now = story.moment.now;
+                let Absent { section: absent, reason: error } = away;
+                let counted = absence::count(&*self.store, absent, None, now).await.map_err(own_fault)?;
+                let count = counted.map_or(1, |absence| absence.count);
+                let reason = format!(
+                    "{reason}, by {section} in place of {absent}, which was not reached ({error}); login {count} of this kind"
+                );
+                (Progress::AcceptedDegraded, Footing::Degraded, reason)
+            }
+        };
+        let cookie = self.cookie(progress, story, None)?;
+        let service = match place {
+            Place::Here => None,
+            Place::Remote => Some(section.to_owned()),
+        };
+        let (claimant, identity) = (story.claimant.clone(), story.identity.clone());
+        let proof = Proof { factor, reason };
+        Ok(accept(Grant::Proved { claimant, identity, proof, service, footing, cookie }))
+    }
+
+    /// Makes durable what the story did so far, together with what others did meanwhile: a service is asked only then, and
+    /// nobody waits for the store as long as for a service.
+    async fn settle(&self, story: &Story<'_>) -> Result<(), StoreError> {
+        tokio::task::yield_now().await;
+        self.store.settle(story.mark.get()).await?;
+        story.mark.set(self.store.mark());
+        Ok(())
+    }
+
+    fn wired(&self, section: &str) -> Option<&Wired> {
+        self.clients.iter().find(|wired| wired.client.section() == section)
+    }
+
+    fn can_ask(&self, request: &Request) -> bool {
+        collect::can_ask(request.session.protocol.as_deref(), &self.auth.interactive_protocols.0)
+    }
+
+    /// Asks the claimant; `id` names what a client waits for, where one does.
+    fn ask(&self, story: &Story<'_>, prompt: &str, id: Option<&ChallengeId>) -> Result<Verdict, End> {
+        let question = Question { key: "otp".into(), prompt: format!("{prompt} "), echo: self.auth.disable_echo };
+        let cookie = self.cookie(Progress::Asked, story, id)?;
         Ok(Verdict::NeedInfo(NeedInfo { question, cookie: Some(cookie) }))
     }
 
-    fn cookie(
-        &self,
-        progress: Progress,
-        request: &Request,
-        claimant: &Claimant,
-        moment: Moment,
-    ) -> Result<String, SealError> {
-        let cookie = Cookie { progress, expires: moment.now.plus(cookie::LIFETIME), handle: None };
-        cookie.seal(&self.sealer, request.session.session_id.as_deref(), claimant)
+    /// Asks what a client waits for, and keeps what the client wants back.
+    async fn ask_held(&self, story: &Story<'_>, held: &Held) -> Result<Verdict, End> {
+        let now = story.moment.now;
+        held::hold(&*self.store, &self.sealer, story.owner(), held, now).await.map_err(own_fault)?;
+        self.ask(story, held.prompt.trim_end(), Some(&held.id))
+    }
+
+    fn cookie(&self, progress: Progress, story: &Story<'_>, id: Option<&ChallengeId>) -> Result<String, SealError> {
+        let expires = story.moment.now.plus(cookie::LIFETIME);
+        let cookie = Cookie { progress, expires, handle: id.and_then(held::handle) };
+        cookie.seal(&self.sealer, story.session(), &story.claimant)
     }
 
     /// The cookie of the request, where it is ours, for this session and claimant, and not expired.
@@ -245,20 +473,47 @@ impl Engine {
     }
 }
 
-fn accept_proved(claimant: Claimant, identity: MfaIdentity, proof: Proof, cookie: String) -> Verdict {
-    let Proof { factor, reason } = proof;
-    accept(Some(claimant), Some((identity, factor)), &reason, Some(cookie))
+/// The fault that an error of our own is.
+fn own_fault(error: ClientError) -> End {
+    let Fault { class, code, service: _, reason } = error.into_fault("");
+    End::Fault(Fault { class, code, service: None, reason })
+}
+
+/// Why an accept is made; there are no other reasons.
+enum Grant {
+    /// Nothing is let in: the session is over.
+    Ended(Option<Claimant>),
+    /// The session was authenticated before.
+    Authorized(Claimant, Footing),
+    /// The claimant proved to be the subscriber.
+    Proved {
+        claimant: Claimant,
+        identity: MfaIdentity,
+        proof: Proof,
+        service: Option<String>,
+        footing: Footing,
+        cookie: String,
+    },
+    /// The service was not reached, and the configuration says accept.
+    Open { claimant: Claimant, identity: MfaIdentity, service: String, reason: String, cookie: String },
 }
 
 /// The one place where an accept is made.
-fn accept(
-    claimant: Option<Claimant>,
-    proved: Option<(MfaIdentity, Factor)>,
-    reason: &str,
-    cookie: Option<String>,
-) -> Verdict {
-    let (identity, factor) = proved.unzip();
-    Verdict::Accept(Accept { claimant, identity, factor, reason: reason.into(), cookie })
+fn accept(grant: Grant) -> Verdict {
+    let accept = match grant {
+        Grant::Ended(claimant) => (claimant, None, None, None, Footing::Full, "the session ended".into(), None),
+        Grant::Authorized(claimant, footing) => {
+            (Some(claimant), None, None, None, footing, "the session was authenticated".into(), None)
+        }
+        Grant::Proved { claimant, identity, proof: Proof { factor, reason }, service, footing, cookie } => {
+            (Some(claimant), Some(identity), Some(factor), service, footing, reason, Some(cookie))
+        }
+        Grant::Open { claimant, identity, service, reason, cookie } => {
+            (Some(claimant), Some(identity), None, Some(service), Footing::Degraded, reason, Some(cookie))
+        }
+    };
+    let (claimant, identity, factor, service, footing, reason, cookie) = accept;
+    Verdict::Accept(Accept { claimant, identity, factor, service, footing, reason, cookie })
 }
 
 fn heard(ruling: Ruling) -> Result<(), Denial> {

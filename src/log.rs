@@ -25,7 +25,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::value::{Destination, Format, Level};
 use crate::config::{Config, Logging, Mistake};
 use crate::domain::foreign::Foreign;
-use crate::domain::verdict::{Accept, NeedInfo, Reject, Verdict};
+use crate::domain::verdict::{Accept, Footing, NeedInfo, Reject, Verdict};
 use crate::ready::{self, AT_ONCE, Want};
 use syslog::Syslog;
 
@@ -318,9 +318,14 @@ pub struct Facts {
 /// Writes the audit line of one verdict.
 pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) {
     let Facts { kind, session, source, protocol, claimant, identity, cookie } = facts;
+    let mut degraded = None;
     let (word, factor, service, class, code, reason) = match verdict {
-        Verdict::Accept(Accept { claimant: _, identity: _, factor, reason, cookie: _ }) => {
-            ("accept", factor.map(|factor| factor.word()), None, None, None, Some(reason.as_str()))
+        Verdict::Accept(Accept { claimant: _, identity: _, factor, service, footing, reason, cookie: _ }) => {
+            degraded = match footing {
+                Footing::Full => None,
+                Footing::Degraded => Some(true),
+            };
+            ("accept", factor.map(|factor| factor.word()), service.as_deref(), None, None, Some(reason.as_str()))
         }
         Verdict::Reject(Reject { class, code, service, reason, retry_after: _ }) => {
             ("reject", None, service.as_deref(), Some(class.word()), Some(*code), Some(reason.as_str()))
@@ -338,6 +343,7 @@ pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) 
         claimant = shown(claimant.as_deref()),
         mfa_identity = shown(identity.as_deref()),
         factor,
+        degraded,
         service,
         class,
         code,

@@ -28,7 +28,7 @@ use crate::domain::outcome::Denial;
 use crate::domain::request::Request;
 use crate::domain::time::Moment;
 use crate::domain::verdict::{Reject, Verdict};
-use crate::engine::{CookieState, Decision, Engine, store_fault};
+use crate::engine::{Chore, CookieState, Decision, Engine, store_fault};
 use crate::gateway::{Greeting, Inbound, Protocol, RequestId, too_long};
 use crate::log::{Facts, Log, audit};
 use crate::policy::identify;
@@ -39,6 +39,13 @@ use watchdog::Watchdog;
 
 /// How many bytes of answers may wait for a reader before nothing more is read.
 const UNREAD: usize = 256 * 1024;
+
+/// A gateway that ends its input sooner than this after a request asked one thing, and waits for the answer; one that
+/// ends it later has gone, and takes back what waits for somebody's phone.
+const ONE_SHOT: Duration = Duration::from_secs(1);
+
+/// How long what is left to do may go on after the last answer.
+const CHORES: Duration = Duration::from_secs(4);
 
 /// How many verdicts share one commit at most: those that wait for it longest wait for all of them.
 const GATHERED: usize = 256;
@@ -67,6 +74,7 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
     let mut server = Server {
         frames: Frames::new(),
         tasks: FuturesUnordered::new(),
+        chores: FuturesUnordered::new(),
         flights: HashMap::new(),
         next: 0,
         decided: Vec::new(),
@@ -105,6 +113,7 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
             // Nobody reads: there is nobody to serve.
             return Ok(());
         }
+        server.chores.extend(server.serving.engine.take_chores());
         if server.is_done() {
             break;
         }
@@ -121,6 +130,7 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
             Err(_) => return Ok(()),
         }
     }
+    server.finish_chores().await;
     Ok(())
 }
 
@@ -161,6 +171,8 @@ struct Server<'a> {
     serving: Serving<'a>,
     frames: Frames,
     tasks: FuturesUnordered<Pin<Box<dyn Future<Output = Ended> + 'a>>>,
+    /// What decisions left to do, such as taking back a push.
+    chores: FuturesUnordered<Chore>,
     flights: HashMap<u64, Flight>,
     next: u64,
     decided: Vec<Decided>,
@@ -186,9 +198,24 @@ impl<'a> Server<'a> {
 
     async fn read(&mut self, input: &Stream) -> io::Result<()> {
         let read = input.read_some(self.frames.space()).await?;
+        self.took(read);
+        Ok(())
+    }
+
+    fn took(&mut self, read: usize) {
         self.frames.filled(read);
         self.open = read > 0;
-        Ok(())
+        if !self.open {
+            let before = Instant::now().checked_sub(ONE_SHOT);
+            before.into_iter().for_each(|before| self.serving.engine.hang_up(before));
+        }
+    }
+
+    /// Does what was left to do, for a while.
+    async fn finish_chores(&mut self) {
+        self.chores.extend(self.serving.engine.take_chores());
+        // Whatever is not done then ends by itself at its service.
+        let _ = tokio::time::timeout(CHORES, async { while self.chores.next().await.is_some() {} }).await;
     }
 
     fn is_done(&self) -> bool {
@@ -350,15 +377,14 @@ impl<'a> Server<'a> {
         tokio::select! {
             biased;
             read = input.read_some(self.frames.space()), if reading => {
-                let read = read?;
-                self.frames.filled(read);
-                self.open = read > 0;
+                self.took(read?);
             }
             ended = self.tasks.next(), if !self.tasks.is_empty() => {
                 if let Some(ended) = ended {
                     self.end(ended);
                 }
             }
+            Some(()) = self.chores.next(), if !self.chores.is_empty() => {}
             ready = output.writable(), if !self.out.is_empty() => ready?,
             _ = signals.terminate.recv() => self.stop()?,
             _ = signals.interrupt.recv() => self.stop()?,
@@ -375,7 +401,10 @@ impl<'a> Server<'a> {
         if self.patience.is_some() {
             return Err(unread());
         }
-        self.patience = Some(Instant::now() + self.serving.deadline);
+        let now = Instant::now();
+        self.patience = Some(now + self.serving.deadline);
+        // Nobody waits for a phone after the end was asked for.
+        self.serving.engine.hang_up(now);
         if self.open {
             self.open = false;
             self.frames.drop_unended();

@@ -78,6 +78,8 @@ impl fmt::Debug for Answers {
 #[derive(Clone, Debug)]
 pub struct Request {
     pub kind: Kind,
+    /// What the gateway calls the request: one of the same name in the same session is the same, sent again.
+    pub name: Option<String>,
     pub session: Session,
     pub answers: Answers,
     /// What an earlier verdict of this session handed out, unverified.

@@ -30,12 +30,22 @@ pub enum Verdict {
     NeedInfo(NeedInfo),
 }
 
+/// Whether a verdict rests on the client that the configuration names, or on what it says for the client's absence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Footing {
+    Full,
+    Degraded,
+}
+
 /// Let the claimant in. Built in one place, [`crate::engine`], from what a client verified or a cookie proves.
 #[derive(Clone, Debug)]
 pub struct Accept {
     pub claimant: Option<Claimant>,
     pub identity: Option<MfaIdentity>,
     pub factor: Option<Factor>,
+    /// The remote service that verified, for the log.
+    pub service: Option<String>,
+    pub footing: Footing,
     pub reason: String,
     pub cookie: Option<String>,
 }

@@ -11,7 +11,7 @@ use crate::domain::fault::{Class, Fault};
 use crate::domain::foreign::Foreign;
 use crate::domain::request::{Answers, Kind, Request, Session};
 use crate::domain::secret::Secret;
-use crate::domain::verdict::{Accept, Echo, NeedInfo, Reject, Verdict};
+use crate::domain::verdict::{Accept, Echo, Footing, NeedInfo, Reject, Verdict};
 
 /// The version of the protocol.
 pub const VERSION: u64 = 1;
@@ -35,10 +35,14 @@ impl Protocol for Native {
     fn write(&self, id: Option<&RequestId>, verdict: &Verdict, trace: &str, out: &mut Vec<u8>) {
         let id = raw(id);
         let answer = match verdict {
-            Verdict::Accept(Accept { claimant, identity, factor, reason, cookie }) => Answer {
+            Verdict::Accept(Accept { claimant, identity, factor, service: _, footing, reason, cookie }) => Answer {
                 gateway_user: claimant.as_ref().map(|c| c.0.as_str()),
                 mfa_identity: identity.as_ref().map(|i| i.0.as_str()),
                 factor: factor.map(|f| f.word()),
+                degraded: match footing {
+                    Footing::Full => None,
+                    Footing::Degraded => Some(true),
+                },
                 reason: Some(reason),
                 cookie: cookie.as_deref(),
                 ..Answer::new(id.as_deref(), "accept")
@@ -107,6 +111,8 @@ struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     factor: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    degraded: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<u64>,
@@ -158,6 +164,7 @@ impl<'a> Answer<'a> {
             gateway_user: None,
             mfa_identity: None,
             factor: None,
+            degraded: None,
             reason: None,
             retry_after_s: None,
             cookie: None,
@@ -251,6 +258,7 @@ impl Fields {
         };
         let request = Request {
             kind,
+            name: id.as_ref().map(|id| id.0.clone()),
             session: self.session()?,
             answers: self.answers()?,
             cookie: self.text("cookie")?.map(Secret::new),

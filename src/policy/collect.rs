@@ -22,11 +22,14 @@ pub fn step<'a>(otp: Option<&'a TypedCode>, protocol: Option<&str>, interactive:
         // Only whether something was typed is looked at.
         Some(typed) if !typed.expose().is_empty() => Step::Verify(typed),
         Some(_) => Step::Push,
-        None => match protocol {
-            Some(protocol) if !interactive.iter().any(|p| p.eq_ignore_ascii_case(protocol)) => Step::Push,
-            Some(_) | None => Step::Ask,
-        },
+        None if can_ask(protocol, interactive) => Step::Ask,
+        None => Step::Push,
     }
+}
+
+/// Whether the claimant can be asked over `protocol`.
+pub fn can_ask(protocol: Option<&str>, interactive: &[String]) -> bool {
+    protocol.is_none_or(|protocol| interactive.iter().any(|p| p.eq_ignore_ascii_case(protocol)))
 }
 
 #[cfg(test)]

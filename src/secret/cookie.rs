@@ -19,8 +19,12 @@ pub const LIFETIME: u64 = 600;
 pub enum Progress {
     /// The claimant was asked for a code.
     Asked,
-    /// The claimant was verified.
+    /// The claimant was verified here, over the store.
     Accepted,
+    /// The claimant was verified by a service.
+    AcceptedRemotely,
+    /// The claimant was let in as the configuration says for a service that was not reached.
+    AcceptedDegraded,
 }
 
 /// What a cookie says.
@@ -50,6 +54,8 @@ impl Cookie {
         plain.push(match self.progress {
             Progress::Asked => 1,
             Progress::Accepted => 2,
+            Progress::AcceptedRemotely => 3,
+            Progress::AcceptedDegraded => 4,
         });
         plain.extend_from_slice(&self.expires.0.to_be_bytes());
         plain.extend_from_slice(&self.handle.unwrap_or_default());
@@ -85,6 +91,8 @@ impl Cookie {
             progress: match progress {
                 1 => Progress::Asked,
                 2 => Progress::Accepted,
+                3 => Progress::AcceptedRemotely,
+                4 => Progress::AcceptedDegraded,
                 _ => return Err(Flaw::Foreign),
             },
             expires: UnixTime(u64::from_be_bytes(*expires)),

@@ -285,6 +285,10 @@ fn slots_are_taken_up_to_the_limit(backend: &dyn Backend) {
     assert!(take(&*store, "one more", NOW));
     assert!(!take(&*store, "and one", NOW));
     assert!(take(&*store, "and one", NOW.plus(100)), "stale slots expire");
+    assert_eq!(settled(&*store, store.slots("k", NOW.plus(100))), [("and one".to_owned(), NOW.plus(200))]);
+    assert!(settled(&*store, store.slots("k", NOW.plus(200))).is_empty());
+    assert!(settled(&*store, store.clear_slots("k")));
+    assert!(!settled(&*store, store.clear_slots("k")));
 }
 
 fn what_was_not_settled_is_not_there(backend: &dyn Backend) {

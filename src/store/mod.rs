@@ -233,6 +233,12 @@ pub trait Store {
         expires: UnixTime,
     ) -> Answer<'a, bool>;
 
+    /// Who holds the slots under `key` at `now`, and until when, in no order.
+    fn slots<'a>(&'a self, key: &'a str, now: UnixTime) -> Answer<'a, Vec<(String, UnixTime)>>;
+
+    /// Releases every slot under `key`; says whether there was any.
+    fn clear_slots<'a>(&'a self, key: &'a str) -> Answer<'a, bool>;
+
     /// Releases the slots of `holder` under every key; says whether it had any.
     fn release_slots<'a>(&'a self, holder: &'a str) -> Answer<'a, bool>;
 

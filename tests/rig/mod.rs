@@ -56,6 +56,7 @@ pub struct Answer {
     pub gateway_user: Option<String>,
     pub mfa_identity: Option<String>,
     pub factor: Option<String>,
+    pub degraded: Option<bool>,
     pub reason: Option<String>,
     pub retry_after_s: Option<u64>,
     pub cookie: Option<String>,
@@ -99,7 +100,7 @@ impl Answer {
         let answer: Self = serde_json::from_slice(line).unwrap_or_else(|error| panic!("{error}: {shown}"));
         let fields: serde_json::Map<String, Value> = serde_json::from_slice(line).unwrap();
         let allowed: (&[&str], &[&str]) = match answer.verdict.as_deref() {
-            Some("accept") => (&["reason"], &["gateway_user", "mfa_identity", "factor", "cookie"]),
+            Some("accept") => (&["reason"], &["gateway_user", "mfa_identity", "factor", "degraded", "cookie"]),
             Some("reject") => (&["error", "message", "reason", "trace"], &["retry_after_s"]),
             Some("need_info") => (&["question", "cookie"], &[]),
             None if answer.cancelled.is_some() => (&["cancelled"], &[]),

@@ -396,6 +396,14 @@ impl Store for SqliteStore {
         Box::pin(self.write(move |connection| rows::take_slot(connection, key, holder, limit, now, expires)))
     }
 
+    fn slots<'a>(&'a self, key: &'a str, now: UnixTime) -> Answer<'a, Vec<(String, UnixTime)>> {
+        Box::pin(async move { self.read(|connection| rows::slots(connection, key, now)) })
+    }
+
+    fn clear_slots<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
+        Box::pin(self.write(move |connection| rows::clear_slots(connection, key)))
+    }
+
     fn release_slots<'a>(&'a self, holder: &'a str) -> Answer<'a, bool> {
         Box::pin(self.write(move |connection| rows::release_slots(connection, holder)))
     }

@@ -249,6 +249,17 @@ pub fn take_slot(
     Ok(true)
 }
 
+pub fn slots(connection: &Connection, key: &str, now: UnixTime) -> rusqlite::Result<Vec<(String, UnixTime)>> {
+    let mut statement =
+        connection.prepare_cached("SELECT holder, expires FROM slot WHERE key = ?1 AND expires > ?2")?;
+    let rows = statement.query_map(params![key, integer(now)], |row| Ok((row.get(0)?, time(row, 1)?)))?;
+    rows.collect()
+}
+
+pub fn clear_slots(connection: &Connection, key: &str) -> rusqlite::Result<bool> {
+    Ok(connection.execute("DELETE FROM slot WHERE key = ?1", [key])? > 0)
+}
+
 pub fn release_slots(connection: &Connection, holder: &str) -> rusqlite::Result<bool> {
     Ok(connection.execute("DELETE FROM slot WHERE holder = ?1", [holder])? > 0)
 }

@@ -1,0 +1,188 @@
+//! What a client wants back with the next answer: sealed, in the store, as a challenge that the cookie names.
+
+use data_encoding::HEXLOWER;
+
+use crate::client::ClientError;
+use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
+use crate::domain::claimant::Subscriber;
+use crate::domain::outcome::{ClientState, STATE_LIMIT};
+use crate::domain::secret::SecretBytes;
+use crate::domain::time::UnixTime;
+use crate::secret::cookie;
+use crate::secret::keys;
+use crate::secret::seal::Sealer;
+use crate::store::Store;
+
+/// How often a question can be answered wrongly before it is over.
+const TRIES: u32 = 3;
+
+/// What the claimant is to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A code that the client asked for.
+    Asked,
+    /// A push.
+    Pushed,
+}
+
+impl Kind {
+    const fn state(self) -> State {
+        match self {
+            Self::Asked => State::New,
+            Self::Pushed => State::InProcess,
+        }
+    }
+}
+
+/// A service that was not reached, in whose place another client was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absent {
+    pub section: String,
+    pub reason: String,
+}
+
+/// A challenge of a client.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub id: ChallengeId,
+    pub kind: Kind,
+    /// The section of the client.
+    pub section: String,
+    /// What the claimant was asked.
+    pub prompt: String,
+    /// In whose place the client stands.
+    pub absent: Option<Absent>,
+    /// Empty where only a code is asked for, and the client knows nothing of it yet.
+    pub state: ClientState,
+}
+
+/// Whose challenge it is: nobody else's answer is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    pub subscriber: &'a Subscriber,
+    pub session: Option<&'a str>,
+}
+
+impl Owner<'_> {
+    fn binding(&self) -> String {
+        // A session without an id is told from one with an empty id.
+        self.session.map_or_else(|| "login".to_owned(), |session| format!("login {session}"))
+    }
+}
+
+/// A new id.
+///
+/// # Errors
+/// Where the operating system gives no randomness.
+pub fn new_id() -> Result<ChallengeId, ClientError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|_| ClientError::Seal(crate::secret::seal::SealError::NoRandomness))?;
+    Ok(ChallengeId(HEXLOWER.encode(&bytes)))
+}
+
+/// The cookie's handle of `id`.
+pub fn handle(id: &ChallengeId) -> Option<[u8; 16]> {
+    HEXLOWER.decode(id.0.as_bytes()).ok()?.try_into().ok()
+}
+
+/// The challenge that a cookie's handle names.
+pub fn named(handle: [u8; 16]) -> ChallengeId {
+    ChallengeId(HEXLOWER.encode(&handle))
+}
+
+/// Puts `held` into the store.
+///
+/// # Errors
+/// Where that fails, or the client's state is too large.
+pub async fn hold(
+    store: &dyn Store,
+    sealer: &Sealer,
+    owner: Owner<'_>,
+    held: &Held,
+    now: UnixTime,
+) -> Result<(), ClientError> {
+    let Held { id, kind, section, prompt, absent, state } = held;
+    let (away, reason) = absent.as_ref().map_or(("", ""), |absent| (&*absent.section, &*absent.reason));
+    // Sealed on the next line but one.
+    let state = state.expose();
+    if state.len() > STATE_LIMIT {
+        return Err(ClientError::communication("unexpected_answer", "what the service wants kept is too large"));
+    }
+    let mut plain = vec![match kind {
+        Kind::Asked => 1,
+        Kind::Pushed => 2,
+    }];
+    for part in [section, prompt, away, reason] {
+        let part = part.as_bytes();
+        plain.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+        plain.extend_from_slice(part);
+    }
+    plain.extend_from_slice(state);
+    let plain = SecretBytes::new(plain);
+    let sealed = sealer.seal(keys::Purpose::Challenge, &place(owner.subscriber, id), plain.expose())?;
+    let challenge = Challenge {
+        id: id.clone(),
+        subscriber: owner.subscriber.clone(),
+        purpose: Purpose::Login,
+        binding: owner.binding(),
+        sealed,
+        state: kind.state(),
+        created: now,
+        expires: now.plus(cookie::LIFETIME),
+        tries_left: TRIES,
+    };
+    Ok(store.open_challenge(&challenge).await?)
+}
+
+/// The challenge `id`, where it is the owner's and still waits for an answer.
+///
+/// # Errors
+/// Where the store cannot be read, or what lies there cannot be opened.
+pub async fn find(
+    store: &dyn Store,
+    sealer: &Sealer,
+    owner: Owner<'_>,
+    id: &ChallengeId,
+    now: UnixTime,
+) -> Result<Option<Held>, ClientError> {
+    let Some(challenge) = store.challenge(id, now).await? else { return Ok(None) };
+    let is_theirs = challenge.purpose == Purpose::Login
+        && challenge.subscriber == *owner.subscriber
+        && challenge.binding == owner.binding();
+    if !is_theirs {
+        return Ok(None);
+    }
+    let plain = sealer.open(keys::Purpose::Challenge, &place(owner.subscriber, id), &challenge.sealed)?;
+    let held = read(plain.expose(), id);
+    Ok(held.filter(|held| held.kind.state() == challenge.state))
+}
+
+/// Uses the challenge up; says whether this caller did.
+///
+/// # Errors
+/// Where the store cannot be written.
+pub async fn finish(store: &dyn Store, held: &Held, to: State, now: UnixTime) -> Result<bool, ClientError> {
+    Ok(store.move_challenge(&held.id, held.kind.state(), to, now).await?)
+}
+
+fn place<'a>(subscriber: &'a Subscriber, id: &'a ChallengeId) -> [&'a [u8]; 2] {
+    [subscriber.as_str().as_bytes(), id.0.as_bytes()]
+}
+
+fn read(plain: &[u8], id: &ChallengeId) -> Option<Held> {
+    let (kind, mut rest) = plain.split_first()?;
+    let kind = match kind {
+        1 => Kind::Asked,
+        2 => Kind::Pushed,
+        _ => return None,
+    };
+    let mut part = || {
+        let (length, behind) = rest.split_first_chunk::<4>()?;
+        let (text, behind) = behind.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        rest = behind;
+        String::from_utf8(text.to_vec()).ok()
+    };
+    let (section, prompt, away, reason) = (part()?, part()?, part()?, part()?);
+    let absent = (!away.is_empty()).then_some(Absent { section: away, reason });
+    Some(Held { id: id.clone(), kind, section, prompt, absent, state: SecretBytes::new(rest.to_vec()) })
+}

@@ -1,0 +1,306 @@
+//! The part of the decision that goes by push: whether one may be sent, whose it is, and what came of it.
+
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::absence::{self, Resort};
+use super::held::{self, Held};
+use super::push::{self, Begin, Course, Person};
+use super::story::{Standing, Story, absent, sendable_name};
+use super::{End, Engine, Grant, accept, heard, own_fault};
+use crate::client::{Push, Wired};
+use crate::clock;
+use crate::config::value::PushMode;
+use crate::domain::attempt::Numbers;
+use crate::domain::challenge::ChallengeId;
+use crate::domain::claimant::{Claimant, MfaIdentity, Subscriber};
+use crate::domain::outcome::{ClientState, Denial};
+use crate::domain::request::Request;
+use crate::domain::time::Moment;
+use crate::domain::verdict::Verdict;
+use crate::store::Origin;
+
+/// How long to wait for another process that is about to send a push of the same session.
+const ABOUT_TO: Duration = Duration::from_millis(200);
+
+/// Whose push holds the slot of a subscriber.
+enum Outstanding {
+    /// One of this session, whose answer can be waited for.
+    Ours(Held),
+    /// Nothing is known of it yet.
+    Unknown,
+    Theirs,
+}
+
+impl Engine {
+    /// Sends a push, or joins the one that its session waits for already.
+    pub(super) async fn start_push(
+        &self,
+        story: &Story<'_>,
+        wired: &Wired,
+        standing: Standing<'_>,
+    ) -> Result<Verdict, End> {
+        let client = &wired.client;
+        let section = || Some(client.section().to_owned());
+        if client.push() == Push::Unable {
+            return match (standing, self.can_ask(story.request)) {
+                // Whoever stands in cannot push, but can be told a code.
+                (Standing::For(away), true) => {
+                    heard(self.store.standing(&story.origin, story.moment.now).await?)?;
+                    let held = Held {
+                        id: held::new_id().map_err(own_fault)?,
+                        kind: held::Kind::Asked,
+                        section: client.section().to_owned(),
+                        prompt: self.auth.prompt.clone(),
+                        absent: Some(away.clone()),
+                        state: ClientState::new(Vec::new()),
+                    };
+                    self.ask_held(story, &held).await
+                }
+                (Standing::For(_), false) | (Standing::Own, _) => Err(End::Denied(Denial::CodeRequired, section())),
+            };
+        }
+        sendable_name(story, client.section())?;
+        if self.mode(story.request) == PushMode::Off {
+            return Err(Denial::PushOff { reason: "no push is sent over this protocol ([push])" }.into());
+        }
+        if let Some(verdict) = self.recall(story) {
+            return Ok(verdict);
+        }
+        let (subscriber, session) = (&story.origin.subscriber, story.session());
+        let until = story.moment.until();
+        loop {
+            match self.pushes.running(subscriber, session) {
+                Some(true) => {
+                    let Some(end) = self.pushes.join(subscriber, until).await else { continue };
+                    return self.ended(story, wired, &end, standing).await;
+                }
+                Some(false) => return Err(End::Denied(Denial::PushOutstanding, section())),
+                None => {}
+            }
+            heard(self.store.standing(&story.origin, story.moment.now).await?)?;
+            let id = held::new_id().map_err(own_fault)?;
+            let course = self.course(story, wired, id, standing);
+            match self.take_push_slot(story, &course).await {
+                Ok(()) => {
+                    if let Err(denial) = heard(self.store.charge(&story.origin, story.moment.now).await?) {
+                        self.store.release_slots(&course.id.0).await?;
+                        return Err(denial.into());
+                    }
+                    return self.run_push(story, course, Begin::Start, standing).await;
+                }
+                Err(End::Denied(Denial::PushOutstanding, service)) => {
+                    // Another process may wait for a push of this very session.
+                    match self.outstanding(story).await? {
+                        Outstanding::Ours(held) => {
+                            let course = self.course(story, wired, held.id.clone(), standing);
+                            return self.run_push(story, course, Begin::Resume(held), standing).await;
+                        }
+                        Outstanding::Unknown if clock::left(until) > ABOUT_TO && session.is_some() => {
+                            tokio::time::sleep(ABOUT_TO).await;
+                        }
+                        Outstanding::Unknown | Outstanding::Theirs => {
+                            return Err(End::Denied(Denial::PushOutstanding, service.or_else(section)));
+                        }
+                    }
+                }
+                Err(end) => return Err(end),
+            }
+        }
+    }
+
+    /// Takes the one slot for pushes of the subscriber.
+    pub(super) async fn take_push_slot(&self, story: &Story<'_>, course: &Course) -> Result<(), End> {
+        let (now, key) = (story.moment.now, push::slot(&story.origin.subscriber));
+        let expires = now.plus(story.moment.allowance.as_secs() + 2);
+        if self.store.take_slot(&key, &course.id.0, 1, now, expires).await? {
+            return Ok(());
+        }
+        let holders = self.store.slots(&key, now).await?;
+        let blocked = holders.iter().find(|(holder, _)| holder == push::REPORTED);
+        Err(match blocked {
+            Some((_, until)) => {
+                let wait = Duration::from_secs(until.since(now));
+                Denial::PushBlocked { wait }.into()
+            }
+            None => Denial::PushOutstanding.into(),
+        })
+    }
+
+    /// Whose push it is that holds the slot.
+    async fn outstanding(&self, story: &Story<'_>) -> Result<Outstanding, End> {
+        let now = story.moment.now;
+        let holders = self.store.slots(&push::slot(&story.origin.subscriber), now).await?;
+        let Some((holder, _)) = holders.into_iter().next() else { return Ok(Outstanding::Unknown) };
+        let id = ChallengeId(holder);
+        if self.store.challenge(&id, now).await?.is_none() {
+            return Ok(Outstanding::Unknown);
+        }
+        let found = held::find(&*self.store, &self.sealer, story.owner(), &id, now).await.map_err(own_fault)?;
+        Ok(match found {
+            Some(held) if story.session().is_some() => Outstanding::Ours(held),
+            Some(_) | None => Outstanding::Theirs,
+        })
+    }
+
+    pub(super) fn course(
+        &self,
+        story: &Story<'_>,
+        wired: &Wired,
+        id: ChallengeId,
+        standing: Standing<'_>,
+    ) -> Rc<Course> {
+        Rc::new(Course {
+            client: Rc::clone(&wired.client),
+            store: Rc::clone(&self.store),
+            sealer: Rc::clone(&self.sealer),
+            person: Person {
+                subscriber: story.origin.subscriber.clone(),
+                identity: story.identity.clone(),
+                session: story.request.session.clone(),
+                moment: story.moment,
+                numbers: story.numbers,
+            },
+            origin: story.origin.clone(),
+            id,
+            block: self.push.block.0,
+            absent: standing.absent(),
+            state: OnceCell::new(),
+            pushes: Rc::clone(&self.pushes),
+        })
+    }
+
+    /// Runs a push whose slot is taken, or joins the one that runs for the same challenge.
+    pub(super) async fn run_push(
+        &self,
+        story: &Story<'_>,
+        course: Rc<Course>,
+        begin: Begin,
+        standing: Standing<'_>,
+    ) -> Result<Verdict, End> {
+        let wired = self.wired(course.client.section()).ok_or(Denial::ChallengeGone)?;
+        let (subscriber, until) = (&story.origin.subscriber, story.moment.until());
+        self.settle(story).await?;
+        let joined = match self.pushes.running(subscriber, story.session()) {
+            Some(true) => self.pushes.join(subscriber, until).await,
+            Some(false) | None => None,
+        };
+        let end = match joined {
+            Some(end) => end,
+            None => self.pushes.run(course, begin, until).await,
+        };
+        self.ended(story, wired, &end, standing).await
+    }
+
+    /// The verdict on a push that ended.
+    pub(super) async fn ended(
+        &self,
+        story: &Story<'_>,
+        wired: &Wired,
+        end: &push::End,
+        standing: Standing<'_>,
+    ) -> Result<Verdict, End> {
+        let section = wired.client.section();
+        let verdict = match end.clone() {
+            push::End::Verified(proof) => {
+                self.note_there(wired, story).await?;
+                self.accept_proved(story, wired, proof, standing).await
+            }
+            push::End::Question { prompt, id } => self.ask(story, prompt.trim_end(), Some(&id)),
+            push::End::Denied(denial) => Err(End::Denied(denial, Some(section.to_owned()))),
+            push::End::Failed(error) => {
+                return match (absence::resort(wired, &error), standing) {
+                    (Resort::Client(other), Standing::Own) => match self.wired(&other) {
+                        Some(other) => {
+                            let away = absent(section, &error);
+                            Box::pin(self.start_push(story, other, Standing::For(&away))).await
+                        }
+                        None => Err(End::Fault(error.into_fault(section))),
+                    },
+                    (Resort::Client(_) | Resort::Open | Resort::None, _) => self.absent(story, wired, error).await,
+                };
+            }
+        };
+        if let Some(known) = story.known()
+            && matches!(standing, Standing::Own)
+        {
+            let said = match &verdict {
+                Ok(verdict) => Some(verdict.clone()),
+                Err(End::Denied(denial, service)) => {
+                    Some(Verdict::Reject(self.denied(denial.clone(), service.clone())))
+                }
+                Err(End::Fault(_)) => None,
+            };
+            if let Some(said) = said {
+                self.pushes.remember(known, &said, story.moment.now);
+            }
+        }
+        verdict
+    }
+
+    pub(super) fn recall(&self, story: &Story<'_>) -> Option<Verdict> {
+        let is_typed = story.request.answers.otp().is_some_and(|otp| !otp.expose().is_empty());
+        if is_typed { None } else { self.pushes.recall(&story.known()?, story.moment.now) }
+    }
+
+    /// Takes back a push whose claimant typed a code in its place, and did not wait for it.
+    pub(super) fn forget_push(&self, story: &Story<'_>, wired: &Wired, held: &Held) {
+        if self.pushes.running(&story.origin.subscriber, story.session()).is_none() {
+            let course = self.course(story, wired, held.id.clone(), Standing::Own);
+            let _ = course.state.set(held.state.clone());
+            course.abandon();
+        }
+    }
+
+    /// A session that ended takes its push with it.
+    pub(super) async fn end_session(
+        &self,
+        request: &Request,
+        claimant: Option<Claimant>,
+        moment: Moment,
+    ) -> Result<Verdict, End> {
+        let verdict = accept(Grant::Ended(claimant.clone()));
+        let (Some(claimant), Some(session)) = (claimant, request.session.session_id.as_deref()) else {
+            return Ok(verdict);
+        };
+        if self.clients.iter().all(|wired| wired.client.push() == Push::Unable) {
+            return Ok(verdict);
+        }
+        let subscriber = Subscriber::canonical(&claimant.0);
+        if self.pushes.running(&subscriber, Some(session)) == Some(true) {
+            self.pushes.end(&subscriber, Denial::Cancelled);
+            return Ok(verdict);
+        }
+        let mark = Cell::new(self.store.mark());
+        let identity = MfaIdentity(claimant.0.clone());
+        let origin = Origin { subscriber, source: None };
+        let numbers = Numbers::Unseen;
+        let story = Story { request, claimant, identity, origin, cookie: None, numbers, moment, mark: &mark };
+        if let Outstanding::Ours(held) = self.outstanding(&story).await?
+            && let Some(wired) = self.wired(&held.section)
+        {
+            self.forget_push(&story, wired, &held);
+        }
+        Ok(verdict)
+    }
+
+    /// How pushes go over the protocol of `request`.
+    pub(super) fn mode(&self, request: &Request) -> PushMode {
+        let protocol = request.session.protocol.as_deref();
+        let named = self
+            .push
+            .by_protocol
+            .0
+            .iter()
+            .find(|(name, _)| protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(name)));
+        named.map_or(self.push.mode, |(_, mode)| *mode)
+    }
+
+    pub(super) fn numbers(&self, request: &Request) -> Numbers {
+        match self.mode(request) {
+            PushMode::Number if self.can_ask(request) => Numbers::Shown,
+            PushMode::Number | PushMode::Plain | PushMode::Off => Numbers::Unseen,
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! Pushes: at most one of a subscriber at a time, however many requests wait for it.
+//!
+//! A push runs on its own; requests of its session join it and all hear how it ended. When the last of them is gone, it
+//! is taken back. Its state lies in the store, so that another process can wait for it as well.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{AbortHandle, Abortable, FutureExt, Shared};
+
+use super::held::{self, Absent, Held, Kind, Owner};
+use crate::client::{ClientError, MfaClient};
+use crate::clock;
+use crate::domain::attempt::{Attempt, Numbers};
+use crate::domain::challenge::{ChallengeId, State};
+use crate::domain::claimant::{MfaIdentity, Subscriber};
+use crate::domain::fault::Reach;
+use crate::domain::outcome::{ClientState, Denial, Outcome, Proof, Refusal};
+use crate::domain::request::Session;
+use crate::domain::time::{Moment, UnixTime};
+use crate::domain::verdict::Verdict;
+use crate::secret::seal::Sealer;
+use crate::store::{Credit, Origin, Store, StoreError};
+
+/// For how long a push of a claimant who was shown a number keeps others out, if nobody waits for it, in seconds.
+const SHOWN_FOR: u64 = 90;
+
+/// How long taking a push back may take.
+const CANCEL: Duration = Duration::from_secs(3);
+
+/// For how long a request that was sent again gets the verdict that it got, in seconds.
+const REMEMBERED: u64 = 60;
+
+/// How many verdicts are remembered.
+const MEMORY: usize = 4096;
+
+/// Who holds the slot of a subscriber who said that a push was not theirs.
+pub const REPORTED: &str = "reported";
+
+/// The slot under which the one push of a subscriber runs.
+pub fn slot(subscriber: &Subscriber) -> String {
+    format!("push {}", subscriber.as_str())
+}
+
+/// Something that is still to be done when its request is answered.
+pub type Chore = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Whom a push asks: an attempt that outlives its request.
+#[derive(Clone, Debug)]
+pub struct Person {
+    pub subscriber: Subscriber,
+    pub identity: MfaIdentity,
+    pub session: Session,
+    pub moment: Moment,
+    pub numbers: Numbers,
+}
+
+impl Person {
+    fn attempt(&self) -> Attempt<'_> {
+        let Self { subscriber, identity, session, moment, numbers } = self;
+        Attempt { subscriber, identity, session, moment: *moment, numbers: *numbers }
+    }
+
+    fn owner(&self) -> Owner<'_> {
+        Owner { subscriber: &self.subscriber, session: self.session.session_id.as_deref() }
+    }
+}
+
+/// How a push begins.
+pub enum Begin {
+    /// With the client's sending it.
+    Start,
+    /// It was sent in answer to what was typed.
+    Sent { show: Option<String>, state: ClientState },
+    /// It was sent before; its answer is waited for.
+    Resume(Held),
+}
+
+/// How a push ended, for everybody who waited.
+#[derive(Clone, Debug)]
+pub enum End {
+    Verified(Proof),
+    Denied(Denial),
+    /// The claimant is to see or to type something first.
+    Question {
+        prompt: String,
+        id: ChallengeId,
+    },
+    Failed(ClientError),
+}
+
+/// Everything one push needs.
+pub struct Course {
+    pub client: Rc<dyn MfaClient>,
+    pub store: Rc<dyn Store>,
+    pub sealer: Rc<Sealer>,
+    pub person: Person,
+    pub origin: Origin,
+    pub id: ChallengeId,
+    /// For how long none is sent after one that was not theirs, in seconds.
+    pub block: u64,
+    /// In whose place the client stands.
+    pub absent: Option<Absent>,
+    pub state: OnceCell<ClientState>,
+    pub pushes: Rc<Pushes>,
+}
+
+impl Course {
+    /// Runs the push to its end, or to a question.
+    async fn run(self: Rc<Self>, begin: Begin) -> End {
+        match self.course(begin).await {
+            Ok(end) => end,
+            Err(error) => End::Failed(error),
+        }
+    }
+
+    async fn course(self: &Rc<Self>, begin: Begin) -> Result<End, ClientError> {
+        let (show, state) = match begin {
+            Begin::Resume(held) => {
+                let _ = self.state.set(held.state);
+                return self.wait().await;
+            }
+            Begin::Sent { show, state } => (show, state),
+            Begin::Start => match self.client.push_start(&self.person.attempt()).await {
+                Ok(Outcome::Pushed { show, state }) => (show, state),
+                Ok(Outcome::Verified(proof)) => {
+                    self.store.credit(&self.origin, Credit::Success).await?;
+                    self.release().await?;
+                    return Ok(End::Verified(proof));
+                }
+                Ok(Outcome::Denied(denial)) => return self.denied(denial).await,
+                Ok(Outcome::Ask { prompt, state }) => {
+                    self.store.credit(&self.origin, Credit::Refund).await?;
+                    self.release().await?;
+                    let held = self.held(Kind::Asked, prompt, state);
+                    return self.question(held).await;
+                }
+                Err(error) => {
+                    if error.reach() == Reach::NotSent {
+                        self.store.credit(&self.origin, Credit::Refund).await?;
+                    }
+                    self.release().await?;
+                    return Err(error);
+                }
+            },
+        };
+        let _ = self.state.set(state.clone());
+        let prompt = show.as_ref().map(|show| self.prompt(show)).unwrap_or_default();
+        let held = self.held(Kind::Pushed, prompt, state);
+        if show.is_none() {
+            let mark = self.store.mark();
+            self.hold(&held).await?;
+            self.store.settle(mark).await?;
+            return self.wait().await;
+        }
+        match self.person.numbers {
+            Numbers::Shown => self.question(held).await,
+            Numbers::Unseen => {
+                self.take_back();
+                let reason = "the number that belongs to the push cannot be shown over this protocol";
+                self.denied(Denial::PushOff { reason }).await
+            }
+        }
+    }
+
+    /// Waits for the answer; whoever is first to hear of it uses the challenge.
+    async fn wait(self: &Rc<Self>) -> Result<End, ClientError> {
+        let Some(state) = self.state.get() else { return Ok(End::Denied(Denial::ChallengeGone)) };
+        match self.client.push_wait(&self.person.attempt(), state).await {
+            Ok(Outcome::Verified(proof)) => {
+                if !self.finish(State::Used).await? {
+                    return Ok(End::Denied(Denial::ChallengeGone));
+                }
+                self.store.credit(&self.origin, Credit::Success).await?;
+                self.release().await?;
+                Ok(End::Verified(proof))
+            }
+            Ok(Outcome::Denied(denial)) => {
+                self.finish(State::Failed).await?;
+                let is_open = matches!(&denial, Denial::Refused { why: Refusal::PushUnanswered, said: _ });
+                if is_open {
+                    self.take_back();
+                }
+                self.denied(denial).await
+            }
+            Ok(Outcome::Ask { prompt: _, state: _ } | Outcome::Pushed { show: _, state: _ }) => {
+                self.finish(State::Failed).await?;
+                self.release().await?;
+                let reason = "the service asked for something else while a push was waiting";
+                Err(ClientError::communication("unexpected_answer", reason))
+            }
+            Err(error) => {
+                self.finish(State::Failed).await?;
+                self.release().await?;
+                self.take_back();
+                Err(error)
+            }
+        }
+    }
+
+    async fn denied(&self, denial: Denial) -> Result<End, ClientError> {
+        self.release().await?;
+        let is_reported = matches!(&denial, Denial::Refused { why: Refusal::PushReported, said: _ });
+        if is_reported && self.block > 0 {
+            let now = self.person.moment.now;
+            self.store.take_slot(&slot(&self.person.subscriber), REPORTED, 1, now, now.plus(self.block)).await?;
+        }
+        Ok(End::Denied(denial))
+    }
+
+    async fn question(&self, held: Held) -> Result<End, ClientError> {
+        self.hold(&held).await?;
+        let Held { id, kind, section: _, prompt, absent: _, state: _ } = held;
+        let now = self.person.moment.now;
+        if kind == Kind::Pushed {
+            self.store.take_slot(&slot(&self.person.subscriber), &id.0, 1, now, now.plus(SHOWN_FOR)).await?;
+        }
+        Ok(End::Question { prompt, id })
+    }
+
+    fn prompt(&self, show: &str) -> String {
+        match self.client.codes() {
+            crate::client::Codes::Able => format!("{show}. Press Enter when done, or type a one-time password: "),
+            crate::client::Codes::Unable => format!("{show}. Press Enter when done: "),
+        }
+    }
+
+    fn held(&self, kind: Kind, prompt: String, state: ClientState) -> Held {
+        let (id, section, absent) = (self.id.clone(), self.client.section().to_owned(), self.absent.clone());
+        Held { id, kind, section, prompt, absent, state }
+    }
+
+    async fn hold(&self, held: &Held) -> Result<(), ClientError> {
+        held::hold(&*self.store, &self.sealer, self.person.owner(), held, self.person.moment.now).await
+    }
+
+    async fn finish(&self, to: State) -> Result<bool, StoreError> {
+        self.store.move_challenge(&self.id, State::InProcess, to, self.person.moment.now).await
+    }
+
+    async fn release(&self) -> Result<bool, StoreError> {
+        self.store.release_slots(&self.id.0).await
+    }
+
+    /// Takes the push back at the service, when somebody has time for it.
+    fn take_back(self: &Rc<Self>) {
+        let course = Rc::clone(self);
+        self.pushes.chores.borrow_mut().push(Box::pin(async move {
+            let Some(state) = course.state.get() else { return };
+            let moment = clock::extended(course.person.moment.now, CANCEL);
+            let attempt = Attempt { moment, ..course.person.attempt() };
+            // Nobody waits for it, and the push ends by itself.
+            let _ = tokio::time::timeout(CANCEL, course.client.push_cancel(&attempt, state)).await;
+        }));
+    }
+
+    /// Ends a push that nobody waits for any more: in the store, then at the service.
+    pub fn abandon(self: &Rc<Self>) {
+        let course = Rc::clone(self);
+        self.pushes.chores.borrow_mut().push(Box::pin(async move {
+            let mark = course.store.mark();
+            // What cannot be written now expires by itself.
+            let _ = course.finish(State::Cancelled).await;
+            let _ = course.release().await;
+            let _ = course.store.settle(mark).await;
+        }));
+        self.take_back();
+    }
+}
+
+/// A push that runs.
+struct Running {
+    course: Rc<Course>,
+    wait: Shared<Pin<Box<dyn Future<Output = Rc<End>>>>>,
+    abort: AbortHandle,
+    /// What those who wait are told where it is aborted.
+    told: Rc<RefCell<Denial>>,
+    joined: Cell<usize>,
+}
+
+impl Running {
+    fn began(&self) -> Option<Instant> {
+        let Moment { now: _, deadline, allowance } = self.course.person.moment;
+        deadline.checked_sub(allowance)
+    }
+
+    fn end(&self, denial: Denial) {
+        *self.told.borrow_mut() = denial;
+        self.abort.abort();
+        self.course.abandon();
+    }
+}
+
+/// By what a request is known again: subscriber, session, the gateway's name for it, the challenge that it answers.
+pub type Known = (Subscriber, String, String, Option<[u8; 16]>);
+
+/// The pushes of this process.
+#[derive(Default)]
+pub struct Pushes {
+    running: RefCell<HashMap<Subscriber, Rc<Running>>>,
+    chores: RefCell<Vec<Chore>>,
+    remembered: RefCell<HashMap<Known, (UnixTime, Verdict)>>,
+}
+
+impl Pushes {
+    /// What is to be done when there is time for it.
+    pub fn take_chores(&self) -> Vec<Chore> {
+        std::mem::take(&mut *self.chores.borrow_mut())
+    }
+
+    /// Whether a push of `subscriber` runs, and whether it is of `session`.
+    pub fn running(&self, subscriber: &Subscriber, session: Option<&str>) -> Option<bool> {
+        let running = self.running.borrow();
+        let course = &running.get(subscriber)?.course;
+        Some(session.is_some() && course.person.session.session_id.as_deref() == session)
+    }
+
+    /// Begins a push and waits for it.
+    pub async fn run(self: &Rc<Self>, course: Rc<Course>, begin: Begin, until: Instant) -> Rc<End> {
+        let (abort, registration) = AbortHandle::new_pair();
+        let told = Rc::new(RefCell::new(Denial::Cancelled));
+        let wait = {
+            let (course, told) = (Rc::clone(&course), Rc::clone(&told));
+            let run = Abortable::new(course.run(begin), registration);
+            run.map(move |end| Rc::new(end.unwrap_or_else(|_aborted| End::Denied(told.borrow().clone()))))
+        };
+        let wait: Pin<Box<dyn Future<Output = Rc<End>>>> = Box::pin(wait);
+        let subscriber = course.person.subscriber.clone();
+        let running = Rc::new(Running { course, wait: wait.shared(), abort, told, joined: Cell::new(0) });
+        self.running.borrow_mut().insert(subscriber.clone(), running);
+        self.join(&subscriber, until).await.unwrap_or_else(|| Rc::new(End::Denied(Denial::Cancelled)))
+    }
+
+    /// Waits for the push of `subscriber` with those who do already; `None` where none runs.
+    pub async fn join(self: &Rc<Self>, subscriber: &Subscriber, until: Instant) -> Option<Rc<End>> {
+        let running = self.running.borrow().get(subscriber).map(Rc::clone)?;
+        running.joined.set(running.joined.get() + 1);
+        let joined = Joined { pushes: Rc::clone(self), running };
+        let end = tokio::time::timeout_at(until.into(), joined.running.wait.clone()).await;
+        Some(end.unwrap_or_else(|_| Rc::new(End::Denied(unanswered()))))
+    }
+
+    /// Ends the push of `subscriber`'s session, because a code was accepted in its place.
+    pub fn supersede(&self, subscriber: &Subscriber, session: Option<&str>) {
+        if self.running(subscriber, session) == Some(true) {
+            self.end(subscriber, Denial::Superseded);
+        }
+    }
+
+    /// Ends the push of `subscriber`, where one runs.
+    pub fn end(&self, subscriber: &Subscriber, denial: Denial) {
+        let running = self.running.borrow_mut().remove(subscriber);
+        if let Some(running) = running {
+            running.end(denial);
+        }
+    }
+
+    /// Ends every push whose request came before `before`: the gateway has gone.
+    pub fn hang_up(&self, before: Instant) {
+        let is_older = |running: &Rc<Running>| running.began().is_none_or(|began| began <= before);
+        let mut all = self.running.borrow_mut();
+        let old: Vec<Subscriber> =
+            all.iter().filter(|(_, running)| is_older(running)).map(|(subscriber, _)| subscriber.clone()).collect();
+        for running in old.iter().filter_map(|subscriber| all.remove(subscriber)) {
+            running.end(Denial::Cancelled);
+        }
+    }
+
+    /// What a request that was sent again was told the first time.
+    pub fn recall(&self, known: &Known, now: UnixTime) -> Option<Verdict> {
+        let remembered = self.remembered.borrow();
+        let (when, verdict) = remembered.get(known)?;
+        (now.since(*when) <= REMEMBERED).then(|| verdict.clone())
+    }
+
+    /// Remembers what a request was told.
+    pub fn remember(&self, known: Known, verdict: &Verdict, now: UnixTime) {
+        let mut remembered = self.remembered.borrow_mut();
+        if remembered.len() >= MEMORY {
+            remembered.retain(|_, (when, _)| now.since(*when) <= REMEMBERED);
+        }
+        if remembered.len() < MEMORY {
+            remembered.insert(known, (now, verdict.clone()));
+        }
+    }
+}
+
+/// What is said of a push that nobody answered in time.
+fn unanswered() -> Denial {
+    Denial::refused(Refusal::PushUnanswered, "nobody answered the push within the time of the verdict")
+}
+
+/// One request that waits for a push.
+struct Joined {
+    pushes: Rc<Pushes>,
+    running: Rc<Running>,
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        let left = self.running.joined.get().saturating_sub(1);
+        self.running.joined.set(left);
+        let is_over = self.running.wait.peek().is_some();
+        if left > 0 && !is_over {
+            return;
+        }
+        let subscriber = &self.running.course.person.subscriber;
+        let mut all = self.pushes.running.borrow_mut();
+        if all.get(subscriber).is_some_and(|known| Rc::ptr_eq(known, &self.running)) {
+            all.remove(subscriber);
+            drop(all);
+            if !is_over {
+                self.running.end(Denial::Cancelled);
+            }
+        }
+    }
+}
