@@ -4,6 +4,7 @@
 //! protocol.
 
 pub mod diagnosis;
+pub mod generic;
 pub mod http;
 pub mod totp;
 
@@ -289,7 +290,9 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
         ClientName::Okta => return None,
         ClientName::Yubico => return None,
         ClientName::Oidc => return None,
-        ClientName::Http(_) => return None,
+        ClientName::Http(service) => {
+            Rc::new(generic::GenericClient::new(name.section(), sections.http.get(service)?, parts))
+        }
     };
     let remote = sections.remote(name);
     Some(Wired {

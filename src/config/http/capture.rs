@@ -98,17 +98,23 @@ impl Capture {
     ///
     /// # Errors
     /// What stands there is not of its shape.
-    pub fn take(&self, body: &Json) -> Result<Option<String>, ()> {
+    pub fn take(&self, body: &Json) -> Result<Option<String>, Misshapen> {
         let text = match self.pointer.find(body) {
             None => return Ok(None),
             Some(Json::String(text)) => text.clone(),
             // Some services write their numbers without quotes.
             Some(Json::Number(number)) if self.shape.class == Class::Digits && number.is_u64() => number.to_string(),
-            Some(Json::Number(_) | Json::Bool(_) | Json::Array(_) | Json::Object(_) | Json::Null) => return Err(()),
+            Some(Json::Number(_) | Json::Bool(_) | Json::Array(_) | Json::Object(_) | Json::Null) => {
+                return Err(Misshapen);
+            }
         };
-        if self.shape.fits(&text) { Ok(Some(text)) } else { Err(()) }
+        if self.shape.fits(&text) { Ok(Some(text)) } else { Err(Misshapen) }
     }
 }
+
+/// A value that is there, and not of the shape that is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misshapen;
 
 /// How many values one answer may give.
 const CAPTURES: usize = 8;
@@ -211,7 +217,7 @@ mod tests {
         assert_eq!(take(0, json!({"a": {"b": 123}})), Ok(Some("123".into())));
         assert_eq!(take(1, json!({"n": null})), Ok(None));
         for other in [json!("12"), json!("1/2"), json!(-123), json!(1.5), json!(true), json!(["123"]), json!("")] {
-            assert_eq!(take(0, json!({"a": {"b": other}})), Err(()), "{other}");
+            assert_eq!(take(0, json!({"a": {"b": other}})), Err(Misshapen), "{other}");
         }
         assert!(captures[1].optional && !captures[0].optional);
     }

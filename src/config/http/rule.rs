@@ -181,12 +181,15 @@ impl<'a> Reader<'a> {
     }
 
     fn list(&mut self) -> Result<Vec<Json>, String> {
-        match self.json()? {
-            Json::Array(values) if !values.is_empty() => match values.iter().find(|value| !is_literal(value)) {
-                None => Ok(values),
-                Some(other) => Err(expected_literal(other)),
-            },
-            other => Err(format!("expected a list such as [1, 2] or [\"ACCEPT\"] behind in, found {other}")),
+        let list = self.json()?;
+        let Some(values) = list.as_array().filter(|values| !values.is_empty()) else {
+            let found = list.to_string();
+            let found = Foreign(&found);
+            return Err(format!("expected a list such as [1, 2] or [\"ACCEPT\"] behind in, found {found}"));
+        };
+        match values.iter().find(|value| !is_literal(value)) {
+            None => Ok(values.clone()),
+            Some(other) => Err(expected_literal(other)),
         }
     }
 }
