@@ -6,15 +6,16 @@ mod out_of_band;
 mod push;
 mod story;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::client::{self, ClientError, Codes, Place, Wired};
+use crate::client::{self, ClientError, Codes, Place, Push, Wired};
 use crate::config::{self, Auth, Config};
 use crate::domain::challenge::{ChallengeId, State};
 use crate::domain::claimant::{Claimant, MfaIdentity, Subscriber};
 use crate::domain::fault::{Class, Fault, Reach};
+use crate::domain::foreign::Foreign;
 use crate::domain::outcome::{Denial, Outcome, Proof, Refusal};
 use crate::domain::request::{Kind, Request};
 use crate::domain::secret::TypedCode;
@@ -27,8 +28,8 @@ use crate::secret::seal::{SealError, Sealer};
 use crate::store::{Credit, Mark, Origin, Ruling, Store, StoreError};
 use absence::Resort;
 use held::{Absent, Held};
-pub use push::Chore;
 use push::{Begin, Pushes};
+pub use push::{Chore, slot as push_slot};
 use story::{Standing, Story, absent, can_be_code, sendable_name};
 
 /// What the cookie of a request turned out to be, for the log.
@@ -59,6 +60,18 @@ pub struct Engine {
     store: Rc<dyn Store>,
     sealer: Rc<Sealer>,
     pushes: Rc<Pushes>,
+    trail: Option<Trail>,
+}
+
+/// Where a decision says why it goes the way it goes, step by step, for somebody who wants to know.
+pub type Trail = Rc<RefCell<Vec<Step>>>;
+
+/// One step of a decision.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// claimant, cookie, answer, client, throttle, verify, push, absence or verdict.
+    pub name: &'static str,
+    pub text: String,
 }
 
 /// Why a story ended without an accept or a question.
@@ -100,7 +113,18 @@ impl Engine {
     /// An engine with other clients.
     pub fn with_clients(config: &Config, store: Rc<dyn Store>, sealer: Rc<Sealer>, clients: Vec<Wired>) -> Self {
         let (auth, push) = (config.auth.clone(), config.push.clone());
-        Self { auth, push, clients, store, sealer, pushes: Rc::default() }
+        Self { auth, push, clients, store, sealer, pushes: Rc::default(), trail: None }
+    }
+
+    /// The same engine, which leaves its steps in `trail`.
+    pub fn with_trail(self, trail: Trail) -> Self {
+        Self { trail: Some(trail), ..self }
+    }
+
+    fn note(&self, name: &'static str, text: impl FnOnce() -> String) {
+        if let Some(trail) = &self.trail {
+            trail.borrow_mut().push(Step { name, text: text() });
+        }
     }
 
     /// The store, for whoever settles.
@@ -124,6 +148,22 @@ impl Engine {
         let claimant = identify::claimant(&request.session, &request.answers);
         let (cookie, state) = self.read_cookie(request, claimant.as_ref(), moment);
         let identity = claimant.as_ref().map(|claimant| MfaIdentity(claimant.0.clone()));
+        self.note("claimant", || match &identity {
+            Some(identity) => format!("{}, who is verified under this name", Foreign(&identity.0)),
+            None => "nobody: no field names anybody".into(),
+        });
+        self.note("cookie", || {
+            match state {
+                CookieState::None => "none came",
+                CookieState::Good => match cookie.and_then(|cookie| cookie.handle) {
+                    Some(_) => "good: of this session, and a client waits for this answer",
+                    None => "good: of this session",
+                },
+                CookieState::Foreign => "not ours, or of another session or claimant: as if none had come",
+                CookieState::Expired => "expired: as if none had come",
+            }
+            .into()
+        });
         let ended = match (request.kind, claimant) {
             (Kind::SessionEnded, claimant) => self.end_session(request, claimant, moment).await,
             (Kind::Authenticate | Kind::Authorize, None) => Err(Denial::NoClaimant.into()),
@@ -173,6 +213,21 @@ impl Engine {
             request.session.protocol.as_deref(),
             &self.auth.interactive_protocols.0,
         );
+        self.note("answer", || {
+            let protocol = request.session.protocol.as_deref().map_or("no protocol".into(), |p| Foreign(p).to_string());
+            match &step {
+                collect::Step::Verify(_) => "a code was typed: it is verified".into(),
+                collect::Step::Push if request.answers.otp().is_some() => "Enter was pressed: a push is meant".into(),
+                collect::Step::Push => format!("over {protocol} nobody can be asked: a push is meant"),
+                collect::Step::Ask => format!("nothing was typed yet, and over {protocol} the claimant can be asked"),
+            }
+        });
+        self.note("client", || {
+            let client = &wired.client;
+            let push = if client.push() == Push::Able { "can push" } else { "cannot push" };
+            let codes = if client.codes() == Codes::Able { "takes codes" } else { "takes no codes" };
+            format!("[{}], the first of [plugin] clients: {codes}, {push}", client.section())
+        });
         if let Some(handle) = story.cookie.and_then(|cookie| cookie.handle) {
             return self.resume(&story, handle, step).await;
         }
@@ -184,7 +239,7 @@ impl Engine {
                 self.start_push(&story, wired, Standing::Own).await
             }
             collect::Step::Ask => {
-                heard(self.store.standing(&story.origin, moment.now).await?)?;
+                self.heard(self.store.standing(&story.origin, moment.now).await?)?;
                 self.ask(&story, self.auth.prompt.trim_end(), None)
             }
         }
@@ -238,7 +293,7 @@ impl Engine {
             return Err(End::Denied(denial, Some(client.section().to_owned())));
         }
         if !is_charged {
-            heard(self.store.charge(&story.origin, now).await?)?;
+            self.heard(self.store.charge(&story.origin, now).await?)?;
         }
         if let Some(held) = held.as_ref().filter(|held| held.kind == held::Kind::Asked)
             && self.store.try_challenge(&held.id, now).await?.is_none()
@@ -257,6 +312,13 @@ impl Engine {
                 client.otp_authenticate(&story.attempt(), code, state).await
             }
         };
+        self.note("verify", || match &outcome {
+            Ok(Outcome::Verified(proof)) => format!("[{}]: {}", client.section(), proof.reason),
+            Ok(Outcome::Denied(denial)) => format!("[{}]: {}: {}", client.section(), denial.code(), denial.reason()),
+            Ok(Outcome::Ask { prompt: _, state: _ }) => format!("[{}] asks for one more code", client.section()),
+            Ok(Outcome::Pushed { show: _, state: _ }) => format!("[{}] sent a push", client.section()),
+            Err(error) => error.to_string(),
+        });
         self.note_presence(wired, &outcome, story).await?;
         if let Err(error) = &outcome
             && let Resort::Client(section) = absence::resort(wired, error)
@@ -428,6 +490,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether the attempt is heard.
+    fn heard(&self, ruling: Ruling) -> Result<(), Denial> {
+        match ruling {
+            Ruling::Heard => {
+                self.note("throttle", || {
+                    "the attempt is heard: not too many failures of this subscriber or address".into()
+                });
+                Ok(())
+            }
+            Ruling::Wait { wait, by } => Err(Denial::Throttled { wait, by }),
+        }
+    }
+
     fn wired(&self, section: &str) -> Option<&Wired> {
         self.clients.iter().find(|wired| wired.client.section() == section)
     }
@@ -514,11 +589,4 @@ fn accept(grant: Grant) -> Verdict {
     };
     let (claimant, identity, factor, service, footing, reason, cookie) = accept;
     Verdict::Accept(Accept { claimant, identity, factor, service, footing, reason, cookie })
-}
-
-fn heard(ruling: Ruling) -> Result<(), Denial> {
-    match ruling {
-        Ruling::Heard => Ok(()),
-        Ruling::Wait { wait, by } => Err(Denial::Throttled { wait, by }),
-    }
 }

@@ -4,7 +4,8 @@
 //! verdict on its output: accept, reject or need_info. The same executable is the administrator's tool.
 //!
 //! ```text
-//! line → gateway (codec) → engine (decide) → client (verify) → store (consume, count) → settle → audit → line
+//! line → gateway (codec) → engine (decide) → client (verify here, or ask a service) → store (consume, count) → settle
+//!      → audit → line
 //! ```
 //!
 //! # Layers

@@ -3,8 +3,10 @@
 mod check;
 mod demo;
 mod desk;
+mod doctor;
 mod documents;
 mod enroll;
+mod explain;
 mod import;
 mod init;
 mod keys;
@@ -73,6 +75,10 @@ enum Command {
     Unlock(unlock::Args),
     /// Tell every mistake in the configuration, and whether key and store can be used
     Check,
+    /// Go from the configuration to a live answer of each client, step by step, and say what to do where one is wrong
+    Doctor(doctor::Args),
+    /// Decide a saved request line again, without side effects, and say why each step goes the way it goes
+    Explain(explain::Args),
     /// Print plugin.ini.example: every option with its meaning and default
     Example,
     /// Make, rotate and verify the master key
@@ -167,6 +173,8 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
         Command::Remove(args) => remove::run(&args, &config, out),
         Command::Unlock(args) => unlock::run(&args, &config, out),
         Command::Check => check::run(&config, out),
+        Command::Doctor(args) => return doctor::run(&args, &config, clock, out),
+        Command::Explain(args) => explain::run(&args, &config, clock, out),
         Command::Example => Ok(out.write_all(crate::config::example::text().as_bytes())?),
         Command::Keys(command) => keys::run(&command, &config, out),
         Command::Demo => demo::run(out),

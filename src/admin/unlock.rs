@@ -8,6 +8,7 @@ use super::desk::Desk;
 use crate::clock::Clock;
 use crate::domain::claimant::Subscriber;
 use crate::domain::foreign::Foreign;
+use crate::engine::push_slot;
 use crate::policy::source::canonical_source;
 use crate::store::UnlockKey;
 
@@ -23,13 +24,15 @@ pub struct Args {
     source: Option<String>,
 }
 
-/// Forgets failures.
+/// Forgets failures, and that a push was reported or is outstanding.
 pub fn run(args: &Args, config: &Path, out: &mut impl Write) -> Result<(), AdminError> {
     let desk = Desk::open(config, Clock::System)?;
     let (name, had) = match (&args.user, &args.source) {
         (Some(user), _) => {
             let subscriber = Subscriber::canonical(user);
-            let had = desk.settled(desk.store().unlock(UnlockKey::Subscriber(&subscriber)))?;
+            let failures = desk.settled(desk.store().unlock(UnlockKey::Subscriber(&subscriber)))?;
+            let pushes = desk.settled(desk.store().clear_slots(&push_slot(&subscriber)))?;
+            let had = failures || pushes;
             (subscriber.as_str().to_owned(), had)
         }
         (None, Some(source)) => {

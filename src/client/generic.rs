@@ -168,8 +168,6 @@ impl GenericClient {
         }
         Ok(match &step.json.0 {
             Some(json) => call.body(Body::Json(secret(json.fill(&value).ok_or(Obstacle::Gone)?))),
-            // A POST says how long its body is, also where there is none.
-            None if step.request.verb.has_body() => call.body(Body::Form(Vec::new())),
             None => call,
         })
     }

@@ -16,7 +16,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use reqwest::header::{
+    ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Proxy, Response};
 pub use reqwest::{Method, header};
@@ -391,6 +393,7 @@ impl Http {
 
     fn request(&self, client: &Client, call: Call) -> Result<reqwest::Request, ClientError> {
         let Call { method, url, headers, body, wait: _ } = call;
+        let is_get = method == Method::GET || method == Method::DELETE;
         let mut request = client.request(method, url);
         for (name, value) in headers {
             // Leaves in a header only, which is marked so that nothing shows it.
@@ -399,9 +402,12 @@ impl Http {
             value.set_sensitive(true);
             request = request.header(&*name, value);
         }
-        if let Some(kind) = body.content_type() {
+        match body.content_type() {
             // Leaves in the body, over TLS.
-            request = request.header(CONTENT_TYPE, kind).body(body.encoded().expose().clone());
+            Some(kind) => request = request.header(CONTENT_TYPE, kind).body(body.encoded().expose().clone()),
+            None if is_get => {}
+            // Whoever may send a body says that there is none (RFC 9110, 8.6).
+            None => request = request.header(CONTENT_LENGTH, 0),
         }
         if !request.try_clone().is_some_and(|clone| clone.build().is_ok_and(|r| r.headers().contains_key(ACCEPT))) {
             request = request.header(ACCEPT, "application/json");
@@ -448,6 +454,10 @@ impl Http {
     fn failed(&self, error: &reqwest::Error) -> ClientError {
         let reason = text(error);
         let Some(failure) = find::<NoConnection>(error) else {
+            // A server may refuse our certificate, or the lack of one, when the handshake is over for us.
+            if find::<rustls::Error>(error).is_some() {
+                return ClientError::communication("tls_failed", reason).reach_sent();
+            }
             if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
                 return ClientError::communication("not_http", format!("the answer is not HTTP: {reason}"));
             }

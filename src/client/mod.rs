@@ -6,6 +6,8 @@
 pub mod diagnosis;
 pub mod generic;
 pub mod http;
+pub mod okta;
+pub mod rehearsal;
 pub mod totp;
 
 use std::cell::OnceCell;
@@ -166,7 +168,13 @@ impl ClientError {
     /// The same, before an answer came.
     #[must_use]
     pub fn reach_sent(self) -> Self {
-        self.map(|error| ServiceError { reach: Reach::Sent, ..error })
+        self.reached(Reach::Sent)
+    }
+
+    /// The same, having got this far.
+    #[must_use]
+    pub fn reached(self, reach: Reach) -> Self {
+        self.map(|error| ServiceError { reach, ..error })
     }
 
     const fn service(&self) -> Option<&ServiceError> {
@@ -287,7 +295,7 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
         }
         ClientName::Privacyidea => return None,
         ClientName::Duo => return None,
-        ClientName::Okta => return None,
+        ClientName::Okta => Rc::new(okta::OktaClient::new(sections.okta.as_ref()?, parts)),
         ClientName::Yubico => return None,
         ClientName::Oidc => return None,
         ClientName::Http(service) => {

@@ -9,8 +9,8 @@ use super::ini::Section;
 use super::mistake::{Mistakes, suggestion};
 use super::options::DECLARED;
 use super::value::{
-    ClientName, Clients, Count, Flavour, Host, HttpUrl, Names, OnUnreachable, Optional, Pins, Seconds, ServiceSecret,
-    Urls, YesNo,
+    ClientName, Clients, Count, Flavour, Host, HttpUrl, Names, OktaCode, OnUnreachable, Optional, Pins, Seconds,
+    ServiceSecret, Urls, YesNo,
 };
 use crate::domain::claimant::Subscriber;
 use crate::domain::foreign::Foreign;
@@ -152,8 +152,9 @@ client_sections! {
         api_url: HttpUrl = required "https://corp.okta.com";
         /// The API token.
         api_key: ServiceSecret = required "file:okta.token";
-        /// Where a claimant types only a code, the factor it belongs to: otp, sms, call, email, token or yubikey.
-        default_prefix: String = "otp";
+        /// Where a claimant types only a code, what it belongs to: otp (an authenticator app), okta or google (that app),
+        /// sms, call, email, token (rsa or symantec), or yubikey. Any other is typed before the code: yubikey CODE.
+        default_prefix: OktaCode = "otp";
         /// Whether a push shows a number that the claimant must choose on the phone.
         number_challenge: YesNo = "yes";
         /// Whether alice may also be alice@corp.example at Okta.

@@ -17,7 +17,7 @@ sections! {
         /// How long one verdict may take in all. A gateway that sends deadline_ms can shorten it.
         deadline: Seconds<1, 3600> = "30";
         /// How many requests are worked on at once; further ones wait in the pipe.
-        max_in_flight: Count<1, 65536> = "1024";
+        max_in_flight: Count<1, 65536> = "4096";
         /// The directory of the embedded store: authenticators, used time steps, failures.
         store: PathBuf = "store";
         /// The key under which the store and the cookies are sealed. `countersign keys` makes and rotates it.

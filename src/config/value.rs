@@ -365,6 +365,62 @@ impl Value for Flavour {
     }
 }
 
+/// What a code for Okta belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OktaCode {
+    /// An authenticator app: Okta Verify, else Google Authenticator.
+    Otp,
+    Okta,
+    Google,
+    /// Sent when it is asked for.
+    Sms,
+    Call,
+    Email,
+    /// RSA SecurID, Symantec VIP or a custom HOTP token.
+    Token,
+    Rsa,
+    Symantec,
+    Yubikey,
+}
+
+impl OktaCode {
+    /// Every kind with its word and its letter of one, in the order of the documentation.
+    const ALL: [(Self, &'static str, Option<&'static str>); 10] = [
+        (Self::Otp, "otp", None),
+        (Self::Okta, "okta", Some("o")),
+        (Self::Google, "google", Some("g")),
+        (Self::Sms, "sms", None),
+        (Self::Call, "call", None),
+        (Self::Email, "email", None),
+        (Self::Token, "token", None),
+        (Self::Rsa, "rsa", Some("r")),
+        (Self::Symantec, "symantec", Some("s")),
+        (Self::Yubikey, "yubikey", Some("y")),
+    ];
+
+    /// The kind of this word or letter, in whatever case.
+    pub fn named(text: &str) -> Option<Self> {
+        let is = |word: &str| text.eq_ignore_ascii_case(word);
+        Self::ALL.into_iter().find_map(|(kind, word, letter)| (is(word) || letter.is_some_and(is)).then_some(kind))
+    }
+
+    /// The word.
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find_map(|(kind, word, _)| (*kind == self).then_some(*word)).unwrap_or_default()
+    }
+}
+
+impl Value for OktaCode {
+    fn expected() -> String {
+        let words: Vec<&str> = Self::ALL.iter().map(|(_, word, _)| *word).collect();
+        format!("one of {}", words.join(", "))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::named(text)
+    }
+}
+
 /// How a push is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PushMode {

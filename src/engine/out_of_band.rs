@@ -8,7 +8,7 @@ use super::absence::{self, Resort};
 use super::held::{self, Held};
 use super::push::{self, Begin, Course, Person};
 use super::story::{Standing, Story, absent, sendable_name};
-use super::{End, Engine, Grant, accept, heard, own_fault};
+use super::{End, Engine, Grant, accept, own_fault};
 use crate::client::{Push, Wired};
 use crate::clock;
 use crate::config::value::PushMode;
@@ -47,7 +47,7 @@ impl Engine {
             return match (standing, self.can_ask(story.request)) {
                 // Whoever stands in cannot push, but can be told a code.
                 (Standing::For(away), true) => {
-                    heard(self.store.standing(&story.origin, story.moment.now).await?)?;
+                    self.heard(self.store.standing(&story.origin, story.moment.now).await?)?;
                     let held = Held {
                         id: held::new_id().map_err(own_fault)?,
                         kind: held::Kind::Asked,
@@ -79,12 +79,12 @@ impl Engine {
                 Some(false) => return Err(End::Denied(Denial::PushOutstanding, section())),
                 None => {}
             }
-            heard(self.store.standing(&story.origin, story.moment.now).await?)?;
+            self.heard(self.store.standing(&story.origin, story.moment.now).await?)?;
             let id = held::new_id().map_err(own_fault)?;
             let course = self.course(story, wired, id, standing);
             match self.take_push_slot(story, &course).await {
                 Ok(()) => {
-                    if let Err(denial) = heard(self.store.charge(&story.origin, story.moment.now).await?) {
+                    if let Err(denial) = self.heard(self.store.charge(&story.origin, story.moment.now).await?) {
                         self.store.release_slots(&course.id.0).await?;
                         return Err(denial.into());
                     }
@@ -164,6 +164,7 @@ impl Engine {
             },
             origin: story.origin.clone(),
             id,
+            mark: story.mark.get(),
             block: self.push.block.0,
             absent: standing.absent(),
             state: OnceCell::new(),
@@ -181,7 +182,6 @@ impl Engine {
     ) -> Result<Verdict, End> {
         let wired = self.wired(course.client.section()).ok_or(Denial::ChallengeGone)?;
         let (subscriber, until) = (&story.origin.subscriber, story.moment.until());
-        self.settle(story).await?;
         let joined = match self.pushes.running(subscriber, story.session()) {
             Some(true) => self.pushes.join(subscriber, until).await,
             Some(false) | None => None,
@@ -210,6 +210,7 @@ impl Engine {
             push::End::Question { prompt, id } => self.ask(story, prompt.trim_end(), Some(&id)),
             push::End::Denied(denial) => Err(End::Denied(denial, Some(section.to_owned()))),
             push::End::Failed(error) => {
+                self.note("push", || error.to_string());
                 return match (absence::resort(wired, &error), standing) {
                     (Resort::Client(other), Standing::Own) => match self.wired(&other) {
                         Some(other) => {

@@ -24,7 +24,7 @@ use crate::domain::request::Session;
 use crate::domain::time::{Moment, UnixTime};
 use crate::domain::verdict::Verdict;
 use crate::secret::seal::Sealer;
-use crate::store::{Credit, Origin, Store, StoreError};
+use crate::store::{Credit, Mark, Origin, Store, StoreError};
 
 /// For how long a push of a claimant who was shown a number keeps others out, if nobody waits for it, in seconds.
 const SHOWN_FOR: u64 = 90;
@@ -101,6 +101,8 @@ pub struct Course {
     pub person: Person,
     pub origin: Origin,
     pub id: ChallengeId,
+    /// What has to be settled before anybody is asked begins here.
+    pub mark: Mark,
     /// For how long none is sent after one that was not theirs, in seconds.
     pub block: u64,
     /// In whose place the client stands.
@@ -119,6 +121,9 @@ impl Course {
     }
 
     async fn course(self: &Rc<Self>, begin: Begin) -> Result<End, ClientError> {
+        // Together with what others do meanwhile: nobody waits for the store as long as for a service.
+        tokio::task::yield_now().await;
+        self.store.settle(self.mark).await?;
         let (show, state) = match begin {
             Begin::Resume(held) => {
                 let _ = self.state.set(held.state);
@@ -266,6 +271,8 @@ impl Course {
             // What cannot be written now expires by itself.
             let _ = course.finish(State::Cancelled).await;
             let _ = course.release().await;
+            // With one commit for all that are ended together.
+            tokio::task::yield_now().await;
             let _ = course.store.settle(mark).await;
         }));
         self.take_back();

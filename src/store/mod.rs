@@ -16,6 +16,7 @@
 //!
 //! `contract` in the tests of this module holds every backend to it.
 
+pub mod rehearsal;
 pub mod sqlite;
 
 #[cfg(test)]

@@ -528,7 +528,7 @@ impl House {
                     return abandon();
                 }
                 Misbehaviour::DripBody(tick) => {
-                    let head = Response::new(200, "application/json", "").head(1 << 30);
+                    let head = Response::new(200, "application/json", "").head(1 << 16);
                     self.drip(stream.io(), &head, b' ', tick).await;
                     return abandon();
                 }

@@ -1,0 +1,539 @@
+//! `[okta]`: Okta's Factors API. Looks the user up, picks one of their factors, and has Okta verify it: a code, or a push.
+//!
+//! The API token is an administrator's: it goes to addresses of the configured origin only, and what Okta answers about
+//! somebody counts only where Okta names whom we asked for.
+
+mod answer;
+mod typed;
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::diagnosis::{Finding, Findings};
+use super::http::{Answer, Body, Call, Http, Look, Method};
+use super::{Chore, ClientError, LazySecret, MfaClient, Parts, Place, Push, Reply, refused};
+use crate::config::clients;
+use crate::config::value::{OktaCode, YesNo};
+use crate::domain::attempt::{Attempt, Numbers};
+use crate::domain::foreign::Foreign;
+use crate::domain::outcome::{ClientState, Denial, Outcome, Refusal};
+use crate::domain::secret::{Secret, SecretBytes, TypedCode};
+use crate::domain::time::UnixTime;
+use answer::Asked;
+use typed::{Delivery, Typed};
+
+/// How long a number that was asked for may take to come.
+const NUMBER: Duration = Duration::from_secs(3);
+
+/// Asks Okta.
+pub struct OktaClient {
+    http: Http,
+    token: LazySecret,
+    default: OktaCode,
+    number_challenge: YesNo,
+    short_names: YesNo,
+}
+
+/// What ends a flow early: a denial, or a fault.
+#[derive(Debug)]
+enum Stop {
+    Denied(Refusal, String),
+    Failed(ClientError),
+}
+
+impl From<ClientError> for Stop {
+    fn from(error: ClientError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The outcome of a flow, however it ended.
+fn ended(flow: Result<Outcome, Stop>) -> Result<Outcome, ClientError> {
+    match flow {
+        Ok(outcome) => Ok(outcome),
+        Err(Stop::Denied(why, said)) => Ok(refused(why, &said)),
+        Err(Stop::Failed(error)) => Err(error),
+    }
+}
+
+/// What is kept until the claimant's next answer.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+enum State {
+    /// A code was sent.
+    Sent { kind: String, user: String, factor: String },
+    /// A push was sent.
+    Pushed { poll: String, cancel: Option<String> },
+}
+
+impl State {
+    fn seal(&self) -> Result<ClientState, ClientError> {
+        let bytes = serde_json::to_vec(self).map_err(|error| ClientError::Unusable(error.to_string()))?;
+        Ok(SecretBytes::new(bytes))
+    }
+
+    /// `None` where it is none of ours, such as another version's.
+    fn open(state: &ClientState) -> Option<Self> {
+        // Read in memory only.
+        serde_json::from_slice(state.expose()).ok()
+    }
+}
+
+/// A user whose name was compared.
+struct User {
+    id: String,
+}
+
+/// Something that a user holds and that is active.
+struct Held {
+    id: String,
+    kind: String,
+    provider: String,
+}
+
+impl Held {
+    fn is(&self, kind: &str, providers: &[&str]) -> bool {
+        self.kind == kind && (providers.is_empty() || providers.contains(&self.provider.as_str()))
+    }
+
+    /// Whether codes of `kind` belong to it.
+    fn takes(&self, kind: OktaCode) -> bool {
+        const APP: &str = "token:software:totp";
+        match kind {
+            OktaCode::Otp => self.is(APP, &[]),
+            OktaCode::Okta => self.is(APP, &["OKTA"]),
+            OktaCode::Google => self.is(APP, &["GOOGLE"]),
+            OktaCode::Sms => self.is("sms", &[]),
+            OktaCode::Call => self.is("call", &[]),
+            OktaCode::Email => self.is("email", &[]),
+            OktaCode::Token => self.is("token", &[]) || self.is("token:hotp", &[]),
+            OktaCode::Rsa => self.is("token", &["RSA"]),
+            OktaCode::Symantec => self.is("token", &["SYMANTEC"]),
+            OktaCode::Yubikey => self.is("token:hardware", &["YUBICO"]),
+        }
+    }
+}
+
+impl MfaClient for OktaClient {
+    fn section(&self) -> &'static str {
+        "okta"
+    }
+
+    fn place(&self) -> Place {
+        Place::Remote
+    }
+
+    fn push(&self) -> Push {
+        Push::Able
+    }
+
+    fn otp_authenticate<'a>(
+        &'a self,
+        attempt: &'a Attempt<'a>,
+        otp: &'a TypedCode,
+        state: Option<&'a ClientState>,
+    ) -> Reply<'a> {
+        Box::pin(async move { ended(self.answer(attempt, otp, state).await) })
+    }
+
+    fn push_start<'a>(&'a self, attempt: &'a Attempt<'a>) -> Reply<'a> {
+        Box::pin(async move { ended(self.start(attempt).await) })
+    }
+
+    fn push_wait<'a>(&'a self, attempt: &'a Attempt<'a>, state: &'a ClientState) -> Reply<'a> {
+        Box::pin(async move {
+            let Some(State::Pushed { poll, cancel: _ }) = State::open(state) else {
+                return Ok(Outcome::Denied(Denial::ChallengeGone));
+            };
+            ended(self.wait(attempt, &poll).await)
+        })
+    }
+
+    fn push_cancel<'a>(&'a self, attempt: &'a Attempt<'a>, state: &'a ClientState) -> Chore<'a> {
+        Box::pin(async move {
+            if let Some(State::Pushed { poll: _, cancel: Some(cancel) }) = State::open(state)
+                && let Ok(cancel) = Url::parse(&cancel)
+            {
+                self.cancel(attempt, cancel).await;
+            }
+        })
+    }
+
+    fn diagnose(&self, now: UnixTime, until: Instant) -> Findings<'_> {
+        Box::pin(async move {
+            let mut findings = self.http.diagnose(now, until).await;
+            if findings.iter().all(|finding| finding.result.is_ok()) {
+                self.examine(&mut findings, until).await;
+            }
+            findings
+        })
+    }
+}
+
+impl OktaClient {
+    /// The client that `section` describes. Reads nothing yet.
+    pub fn new(section: &clients::Okta, parts: &Parts<'_>) -> Self {
+        Self {
+            http: Http::new(&section.api_url.0, &section.remote, parts.resolve()),
+            token: parts.secret(&section.api_key),
+            default: section.default_prefix,
+            number_challenge: section.number_challenge,
+            short_names: section.short_names,
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------------ the flows
+
+    /// What was typed: a code to verify, or a wish.
+    async fn answer(
+        &self,
+        attempt: &Attempt<'_>,
+        otp: &TypedCode,
+        state: Option<&ClientState>,
+    ) -> Result<Outcome, Stop> {
+        let sent = match state.map(State::open) {
+            Some(Some(State::Sent { kind, user, factor })) => OktaCode::named(&kind).map(|kind| (kind, user, factor)),
+            // A code in place of a push is a code like any other.
+            Some(Some(State::Pushed { poll: _, cancel: _ })) | None => None,
+            Some(None) => return Ok(Outcome::Denied(Denial::ChallengeGone)),
+        };
+        let default = sent.as_ref().map_or(self.default, |(kind, _, _)| *kind);
+        // Looked at here, and sent in a body only.
+        let typed = typed::read(otp.expose(), default)
+            .map_err(|expected| Stop::Denied(Refusal::MalformedCode, format!("what was typed is not {expected}")))?;
+        match typed {
+            Typed::Push => self.start(attempt).await,
+            Typed::Send(delivery) => {
+                let user = self.user(attempt).await?;
+                let held = self.held(attempt, &user).await?;
+                self.send_code(attempt, &user, &held, delivery).await
+            }
+            Typed::Code { kind, code } => match sent {
+                Some((sent, user, factor)) if sent == kind => self.verify(attempt, &user, &factor, &code).await,
+                Some(_) | None => {
+                    let user = self.user(attempt).await?;
+                    let held = self.held(attempt, &user).await?;
+                    let factor = pick(&held, kind)?;
+                    self.verify(attempt, &user.id, &factor.id, &code).await
+                }
+            },
+        }
+    }
+
+    /// A push; or a code where that is the default and nothing can be pushed to.
+    async fn start(&self, attempt: &Attempt<'_>) -> Result<Outcome, Stop> {
+        let user = self.user(attempt).await?;
+        let held = self.held(attempt, &user).await?;
+        if let Some(factor) = held.iter().find(|held| held.is("push", &["OKTA"])) {
+            return self.send_push(attempt, &user, factor).await;
+        }
+        match Delivery::of(self.default) {
+            Some(delivery) => self.send_code(attempt, &user, &held, delivery).await,
+            None => Err(none_active("Okta Verify with push", &held)),
+        }
+    }
+
+    /// The user of the claimant's name, and of no other.
+    async fn user(&self, attempt: &Attempt<'_>) -> Result<User, Stop> {
+        let name = attempt.identity.0.as_str();
+        let url = if may_be_login(name) { self.url(&["users", name]) } else { None };
+        let Some(url) = url else {
+            let said = "the name cannot be a login at Okta: it is me, an id, empty, or holds one of / \\ ? # ;";
+            return Err(Stop::Denied(Refusal::MalformedName, said.into()));
+        };
+        let answer = self.send(attempt, Call::new(Method::GET, url)).await?;
+        let value = answer::body(&answer, &[200], Asked::User)?;
+        let (id, status) = (identifier(&value)?, answer::text(&value, "status")?);
+        let login = answer::text(value.get("profile").unwrap_or(&Value::Null), "login")?;
+        if !self.names(name, login) {
+            let hint = match self.short_names {
+                YesNo::No if part_before_at(login).is_some_and(|part| same(part, name)) => {
+                    "; if names without a domain are meant to be theirs, set short_names = yes"
+                }
+                YesNo::No | YesNo::Yes => "",
+            };
+            let text = format!("Okta answers with the user {}, who is not the one asked for{hint}", Foreign(login));
+            return Err(ClientError::communication("login_mismatch", text).into());
+        }
+        if status != "ACTIVE" {
+            return Err(Stop::Denied(Refusal::Locked, format!("the user's status at Okta is {status}, not ACTIVE")));
+        }
+        Ok(User { id })
+    }
+
+    /// Whether `login` is who was asked for as `name`.
+    fn names(&self, name: &str, login: &str) -> bool {
+        match self.short_names {
+            _ if same(name, login) => true,
+            YesNo::Yes => !name.contains('@') && part_before_at(login).is_some_and(|part| same(part, name)),
+            YesNo::No => false,
+        }
+    }
+
+    /// What the user holds and can use.
+    async fn held(&self, attempt: &Attempt<'_>, user: &User) -> Result<Vec<Held>, Stop> {
+        let url = self.known(&["users", &user.id, "factors"])?;
+        let answer = self.send(attempt, Call::new(Method::GET, url)).await?;
+        let value = answer::body(&answer, &[200], Asked::Facts)?;
+        let factors = value.as_array().ok_or_else(|| answer::unexpected("the factors are not a list"))?;
+        let mut held = Vec::new();
+        for factor in factors {
+            let kind = answer::text(factor, "factorType")?.to_owned();
+            // Not every kind has one, and only some are looked at.
+            let provider = factor.get("provider").and_then(Value::as_str).unwrap_or_default().to_owned();
+            if answer::text(factor, "status")? == "ACTIVE" {
+                held.push(Held { id: identifier(factor)?, kind, provider });
+            }
+        }
+        Ok(held)
+    }
+
+    async fn verify(&self, attempt: &Attempt<'_>, user: &str, factor: &str, code: &TypedCode) -> Result<Outcome, Stop> {
+        #[derive(Serialize)]
+        struct Verify<'a> {
+            #[serde(rename = "passCode")]
+            code: &'a str,
+        }
+        // Leaves in the body, over TLS.
+        let body = serde_json::to_string(&Verify { code: code.expose() });
+        let body = body.map_err(|error| ClientError::Unusable(error.to_string()))?;
+        let answer = self.ask(attempt, user, factor, Body::Json(Secret::new(body))).await?;
+        answer::of_code(&answer)
+    }
+
+    async fn send_code(
+        &self,
+        attempt: &Attempt<'_>,
+        user: &User,
+        held: &[Held],
+        delivery: Delivery,
+    ) -> Result<Outcome, Stop> {
+        let factor = pick(held, delivery.kind())?;
+        let answer = self.ask(attempt, &user.id, &factor.id, Body::Json(Secret::new("{}".into()))).await?;
+        answer::of_sending_code(&answer)?;
+        let prompt = match delivery {
+            Delivery::Sms => "Type the code that was sent to your phone: ",
+            Delivery::Call => "Type the code that the call to your phone says: ",
+            Delivery::Email => "Type the code that was sent by e-mail: ",
+        };
+        let state =
+            State::Sent { kind: delivery.kind().word().into(), user: user.id.clone(), factor: factor.id.clone() };
+        Ok(Outcome::Ask { prompt: prompt.into(), state: state.seal()? })
+    }
+
+    async fn send_push(&self, attempt: &Attempt<'_>, user: &User, factor: &Held) -> Result<Outcome, Stop> {
+        let wants_number = self.number_challenge == YesNo::Yes && attempt.numbers == Numbers::Shown;
+        let body = if wants_number {
+            Body::Json(Secret::new(json!({"useNumberMatchingChallenge": true}).to_string()))
+        } else {
+            Body::None
+        };
+        let answer = self.ask(attempt, &user.id, &factor.id, body).await?;
+        let mut sent = answer::of_sending_push(&answer)?;
+        self.check_origin("poll", &sent.poll)?;
+        if let Some(cancel) = &sent.cancel {
+            self.check_origin("cancel", cancel)?;
+        }
+        // A link that takes back anything but this push is none: it is followed with an administrator's token.
+        let below = self.known(&["users", &user.id, "factors", &factor.id])?;
+        sent.cancel = sent.cancel.filter(|cancel| is_below(cancel, &below));
+        if wants_number && sent.number.is_none() {
+            sent.number = self.number(attempt, &sent.poll).await;
+        }
+        if sent.number.is_some() && attempt.numbers == Numbers::Unseen {
+            if let Some(cancel) = sent.cancel {
+                self.cancel(attempt, cancel).await;
+            }
+            let said = "Okta wants a number to be chosen, and it cannot be shown over this protocol";
+            return Err(Stop::Denied(Refusal::ServicePolicy, said.into()));
+        }
+        let state = State::Pushed { poll: sent.poll.into(), cancel: sent.cancel.map(Into::into) };
+        let show = sent.number.map(|number| format!("Choose the number {number} in Okta Verify"));
+        Ok(Outcome::Pushed { show, state: state.seal()? })
+    }
+
+    /// The number of a push, which comes with a look at it where it did not come at once. Without one, the phone asks yes
+    /// or no.
+    async fn number(&self, attempt: &Attempt<'_>, poll: &Url) -> Option<String> {
+        let until = attempt.moment.until().min(Instant::now() + NUMBER);
+        let look = async || {
+            let answer = self.send_until(until, Call::new(Method::GET, poll.clone())).await?;
+            let value = match answer.status {
+                200 => answer.json()?,
+                _ => return Err(answer.unexpected()),
+            };
+            // Where it is over already, there is no number to wait for.
+            let waits = answer::text(&value, "factorResult")? == "WAITING";
+            Ok(match answer::number(&value)? {
+                None if waits => Look::Pending,
+                number => Look::Done(number),
+            })
+        };
+        // What is wrong is said by the wait for the answer.
+        self.http.poll(until, look).await.ok()??
+    }
+
+    async fn wait(&self, attempt: &Attempt<'_>, poll: &str) -> Result<Outcome, Stop> {
+        let poll = Url::parse(poll).map_err(|_| answer::unexpected("the poll link is not an address"))?;
+        self.check_origin("poll", &poll)?;
+        let look = async || {
+            let answer = self.send(attempt, Call::new(Method::GET, poll.clone())).await?;
+            match answer::of_push(&answer) {
+                Ok(look) => Ok(look),
+                Err(Stop::Denied(why, said)) => Ok(Look::Done(refused(why, &said))),
+                Err(Stop::Failed(error)) => Err(error),
+            }
+        };
+        match self.http.poll(attempt.moment.until(), look).await? {
+            Some(outcome) => Ok(outcome),
+            None => Err(Stop::Denied(Refusal::PushUnanswered, "the push was not answered in time".into())),
+        }
+    }
+
+    async fn cancel(&self, attempt: &Attempt<'_>, cancel: Url) {
+        if self.http.is_origin_of(&cancel) {
+            // Nobody waits for it, and a push that stays is over in minutes.
+            let _ = self.send(attempt, Call::new(Method::DELETE, cancel)).await;
+        }
+    }
+
+    /// Whether the token works, and for what.
+    async fn examine(&self, findings: &mut Vec<Finding>, until: Instant) {
+        let steps: [(&'static str, &[&str], &str, &str); 2] = [
+            (
+                "credentials",
+                &["users", "me"],
+                "Okta takes the API token",
+                "make an API token at Okta (Security, API, Tokens) and write it into api_key",
+            ),
+            (
+                "permissions",
+                &["users", "me", "factors"],
+                "its owner may list factors",
+                "give the token's owner an administrator role that manages users, such as Group Administrator",
+            ),
+        ];
+        for (step, segments, well, remedy) in steps {
+            let look = async || -> Result<(), Stop> {
+                let url = self.known(segments)?;
+                let answer = self.send_until(until, Call::new(Method::GET, url)).await?;
+                answer::body(&answer, &[200], Asked::Facts).map(drop)
+            };
+            match look().await {
+                Ok(()) => findings.push(Finding::well(step, well)),
+                Err(Stop::Denied(_, said)) => {
+                    findings.push(Finding::wrong(step, said, remedy));
+                    return;
+                }
+                Err(Stop::Failed(error)) => {
+                    findings.push(Finding::error(step, &error, remedy));
+                    return;
+                }
+            }
+        }
+    }
+
+    // --------------------------------------------------------------------------------------------------- the requests
+
+    /// An address of the API.
+    fn url(&self, segments: &[&str]) -> Option<Url> {
+        let api: &[&str] =
+            if self.http.base().path().trim_end_matches('/').ends_with("/api/v1") { &[] } else { &["api", "v1"] };
+        self.http.url(&[api, segments].concat())
+    }
+
+    /// An address of the API made of what Okta named.
+    fn known(&self, segments: &[&str]) -> Result<Url, ClientError> {
+        self.url(segments).ok_or_else(|| answer::unexpected("an id is no part of an address"))
+    }
+
+    /// Has a factor verified.
+    async fn ask(&self, attempt: &Attempt<'_>, user: &str, factor: &str, body: Body) -> Result<Answer, ClientError> {
+        let url = self.known(&["users", user, "factors", factor, "verify"])?;
+        let mut call = Call::new(Method::POST, url).body(body);
+        // Okta shows it with a push, and judges by it.
+        if let Some(Ok(address)) = attempt.session.client_ip.as_deref().map(str::parse::<IpAddr>) {
+            call = call.header("x-forwarded-for", Secret::new(address.to_string()));
+        }
+        self.send(attempt, call).await
+    }
+
+    async fn send(&self, attempt: &Attempt<'_>, call: Call) -> Result<Answer, ClientError> {
+        self.send_until(attempt.moment.until(), call).await
+    }
+
+    /// Sends with the token: the one place.
+    async fn send_until(&self, until: Instant, call: Call) -> Result<Answer, ClientError> {
+        self.check_origin("requested", &call.url)?;
+        // Leaves in a header, to the configured origin only.
+        let token = Secret::new(format!("SSWS {}", self.token.get()?.expose()));
+        self.http.send(call.header("authorization", token), until).await
+    }
+
+    /// # Errors
+    /// Where `url` is elsewhere: the token would go there.
+    fn check_origin(&self, name: &str, url: &Url) -> Result<(), ClientError> {
+        if self.http.is_origin_of(url) {
+            return Ok(());
+        }
+        // Not the whole address: it names the transaction.
+        let (found, expected) = (url.origin().ascii_serialization(), self.http.base().origin().ascii_serialization());
+        let user = if url.username().is_empty() && url.password().is_none() { "" } else { " with a user name" };
+        let text = format!(
+            "the {name} link leads to {}{user} and not to {expected}, where alone the API token goes; api_url must be \
+             the address by which Okta knows itself",
+            Foreign(&found)
+        );
+        Err(ClientError::communication("foreign_link", text))
+    }
+}
+
+/// Whether `name` may be put into an address as a login. Okta takes `me` for the token's owner, and ids for logins.
+fn may_be_login(name: &str) -> bool {
+    let is_id = name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("00u"))
+        && name.bytes().all(|b| b.is_ascii_alphanumeric());
+    let is_path = name.contains(['/', '\\', '?', '#', ';']) || name.chars().any(char::is_control);
+    !(name.trim().eq_ignore_ascii_case("me") || is_id || is_path)
+}
+
+/// Whether two names differ in case only.
+fn same(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
+}
+
+fn part_before_at(login: &str) -> Option<&str> {
+    login.rsplit_once('@').map(|(part, _)| part)
+}
+
+/// The id of something that Okta named.
+fn identifier(value: &Value) -> Result<String, ClientError> {
+    let id = answer::text(value, "id")?;
+    let fits = (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if fits { Ok(id.to_owned()) } else { Err(answer::unexpected("an id is not what ids are made of")) }
+}
+
+/// What a code of `kind` is verified with. Of two authenticator apps it is Okta Verify; two codes would be one too many.
+fn pick(held: &[Held], kind: OktaCode) -> Result<&Held, Stop> {
+    let fitting = || held.iter().filter(|held| held.takes(kind));
+    fitting()
+        .find(|held| held.provider == "OKTA")
+        .or_else(|| fitting().next())
+        .ok_or_else(|| none_active(kind.word(), held))
+}
+
+fn none_active(wanted: &str, held: &[Held]) -> Stop {
+    let kinds: Vec<_> = held.iter().map(|held| format!("{} {}", held.kind, held.provider)).collect();
+    let found = if kinds.is_empty() { "none at all".to_owned() } else { kinds.join(", ") };
+    Stop::Denied(Refusal::NoDevice, format!("the user has no active factor for {wanted}; active: {found}"))
+}
+
+/// Whether `url` lies below `above`, and is nothing but a path of plain words there.
+fn is_below(url: &Url, above: &Url) -> bool {
+    let rest = url.path().strip_prefix(above.path()).and_then(|rest| rest.strip_prefix('/'));
+    let is_plain = |rest: &str| rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b));
+    rest.is_some_and(|rest| !rest.is_empty() && is_plain(rest)) && url.query().is_none() && url.fragment().is_none()
+}

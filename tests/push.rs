@@ -1,0 +1,585 @@
+//! Pushes, through the executable: what several requests, several processes, a gateway that goes and a service that is
+//! away do to one. The service is Okta's Factors API on the loopback; the other clients go the same way.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+#[expect(dead_code, reason = "each test file uses a part of the rig")]
+mod rig;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use rig::faults::Refused;
+use rig::http::{Request, Response};
+use rig::web::Web;
+use rig::{Answer, Gateway, Home, Phone};
+use serde_json::{Value, json};
+
+/// What became of the pushes of a subscriber: as a poll says it.
+type Phones = Arc<Mutex<BTreeMap<String, &'static str>>>;
+
+/// Okta, with a phone for everybody.
+struct Okta {
+    web: Web,
+    phones: Phones,
+}
+
+impl Okta {
+    fn start() -> Self {
+        let phones = Phones::default();
+        let answers = Arc::clone(&phones);
+        Self { web: Web::serve(move |request| answer(request, &answers)), phones }
+    }
+
+    /// A configuration that asks it first, with `more` in its section.
+    fn home(&self, more: &str) -> Home {
+        let home = Home::init();
+        configure(&home, &self.web.url(""), more);
+        home
+    }
+
+    /// What `user` does with the phone.
+    fn press(&self, user: &str, what: &'static str) {
+        self.phones.lock().unwrap().insert(user.into(), what);
+    }
+
+    /// The requests so far whose method and path end in these.
+    fn count(&self, method: &str, end: &str) -> usize {
+        self.web.requests().iter().filter(|r| r.method == method && r.path.ends_with(end)).count()
+    }
+
+    fn wait_for(&self, method: &str, end: &str, count: usize) {
+        self.web.wait_until(|seen| {
+            seen.requests.iter().filter(|r| r.method == method && r.path.ends_with(end)).count() >= count
+        });
+    }
+}
+
+fn configure(home: &Home, url: &str, more: &str) {
+    home.set("plugin", "clients", "okta, totp");
+    home.set("throttle", "failures", "100");
+    let section = format!(
+        "\n[okta]\napi_url = {}\napi_key = canary-token\nallow_insecure_http = yes\n{more}\n",
+        url.trim_end_matches('/')
+    );
+    let ini = std::fs::read_to_string(home.ini()).unwrap();
+    std::fs::write(home.ini(), ini + &section).unwrap();
+}
+
+fn answer(request: &Request, phones: &Phones) -> Response {
+    let host = request.header("host").unwrap();
+    let segments: Vec<&str> = request.path.trim_start_matches("/api/v1/users/").split('/').collect();
+    let user = segments[0].trim_start_matches("00u").to_owned();
+    let link = |end: &str| format!("http://{host}/api/v1/users/00u{user}/factors/ostf1/{end}");
+    match (request.method.as_str(), &segments[1..]) {
+        ("GET", []) => {
+            Response::json(200, &json!({"id": format!("00u{user}"), "status": "ACTIVE", "profile": {"login": user}}))
+        }
+        ("GET", ["factors"]) => Response::json(
+            200,
+            &json!([
+                {"id": "opff1", "factorType": "token:software:totp", "provider": "OKTA", "status": "ACTIVE"},
+                {"id": "ostf1", "factorType": "push", "provider": "OKTA", "status": "ACTIVE"},
+            ]),
+        ),
+        ("POST", ["factors", "ostf1", "verify"]) => {
+            let wants_number = !request.body.is_empty() && request.json()["useNumberMatchingChallenge"] == true;
+            let mut body = json!({
+                "factorResult": "WAITING",
+                "_links": {
+                    "poll": {"href": link("transactions/t1")},
+                    "cancel": {"href": link("transactions/t1")},
+                },
+            });
+            if wants_number {
+                body["_embedded"] = json!({"challenge": {"correctAnswer": 42}});
+            }
+            Response::json(201, &body)
+        }
+        ("POST", ["factors", "opff1", "verify"]) => match request.json()["passCode"].as_str() {
+            Some("123456") => Response::json(200, &json!({"factorResult": "SUCCESS"})),
+            _ => Response::json(403, &json!({"errorCode": "E0000068", "errorSummary": "Invalid Passcode/Answer"})),
+        },
+        ("GET", ["factors", "ostf1", "transactions", "t1"]) => {
+            let result = phones.lock().unwrap().get(&user).copied().unwrap_or("WAITING");
+            let mut body = json!({"factorResult": result});
+            if result == "WAITING" {
+                body["_links"] = json!({"poll": {"href": link("transactions/t1")}});
+            }
+            Response::json(200, &body)
+        }
+        ("DELETE", ["factors", "ostf1", "transactions", "t1"]) => Response::empty(204),
+        _ => panic!("{} {}", request.method, request.target),
+    }
+}
+
+/// A request over http, which cannot ask: a push at once.
+fn push(id: impl Into<Value>, session: &str, user: &str) -> Value {
+    json!({"type": "authenticate", "id": id.into(), "session_id": session, "protocol": "http", "gateway_user": user,
+        "client_ip": "192.0.2.7", "server_hostname": "db1", "server_username": "root"})
+}
+
+/// A request over ssh, with an answer and a cookie.
+fn typed(id: impl Into<Value>, session: &str, user: &str, otp: &str, cookie: &str) -> Value {
+    json!({"type": "authenticate", "id": id.into(), "session_id": session, "protocol": "ssh", "gateway_user": user,
+        "client_ip": "192.0.2.7", "key_value_pairs": {"otp": otp}, "cookie": cookie})
+}
+
+const POLL: &str = "/transactions/t1";
+const START: &str = "/ostf1/verify";
+
+#[test]
+fn a_push_that_is_approved_is_accepted() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    gateway.send(&push(1, "s1", "alice"));
+    okta.wait_for("GET", POLL, 1);
+    okta.press("alice", "SUCCESS");
+    let answer = gateway.answer(1);
+    assert_eq!((answer.told().as_str(), answer.factor.as_deref()), ("accept", Some("push")), "{answer:?}");
+    let authorize =
+        json!({"type": "authorize", "id": 2, "session_id": "s1", "gateway_user": "alice", "cookie": answer.cookie()});
+    assert_eq!(gateway.ask(&authorize).told(), "accept");
+    gateway.end().1.ok();
+    assert_eq!(okta.count("POST", START), 1);
+}
+
+#[test]
+fn a_refused_push_is_a_denial() {
+    let okta = Okta::start();
+    okta.press("alice", "REJECTED");
+    let home = okta.home("");
+    assert_eq!(home.ask_one(&push(1, "s1", "alice")).told(), "authentication_failure/push_refused");
+}
+
+#[test]
+fn a_push_that_nobody_answers_ends_before_the_deadline_and_is_taken_back() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut request = push(1, "s1", "alice");
+    request["deadline_ms"] = json!(2500);
+    assert_eq!(home.ask_one(&request).told(), "authentication_failure/push_unanswered");
+    assert_eq!(okta.count("DELETE", POLL), 1);
+}
+
+#[test]
+fn requests_of_one_session_share_a_push_and_its_verdict() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    for id in 1..=5 {
+        gateway.send(&push(id, "s1", "alice"));
+    }
+    gateway.send(&push("retried", "s1", "Alice"));
+    okta.wait_for("GET", POLL, 1);
+    okta.press("alice", "SUCCESS");
+    for id in 1..=5 {
+        assert_eq!(gateway.answer(id).told(), "accept");
+    }
+    gateway.answer("retried");
+    // Sent again after the end, under the same name: the same verdict, to the letter. Under another: a new push.
+    let again = gateway.ask(&push(3, "s1", "alice"));
+    assert_eq!(again.told(), "accept");
+    assert_eq!(okta.count("POST", START), 1);
+    assert_eq!(gateway.ask(&push(99, "s1", "alice")).told(), "accept");
+    assert_eq!(okta.count("POST", START), 2);
+    gateway.end().1.ok();
+}
+
+#[test]
+fn a_second_session_does_not_push_while_the_first_waits() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    gateway.send(&push(1, "s1", "alice"));
+    okta.wait_for("GET", POLL, 1);
+    assert_eq!(gateway.ask(&push(2, "s2", "ALICE")).told(), "authentication_failure/push_outstanding");
+    // Another process knows as well.
+    assert_eq!(home.ask_one(&push(3, "s2", "alice")).told(), "authentication_failure/push_outstanding");
+    // Without a session's name, nobody can say that it is the same.
+    let mut nameless = push(4, "", "alice");
+    nameless.as_object_mut().unwrap().remove("session_id");
+    assert_eq!(gateway.ask(&nameless).told(), "authentication_failure/push_outstanding");
+    okta.press("alice", "SUCCESS");
+    assert_eq!(gateway.answer(1).told(), "accept");
+    assert_eq!(gateway.ask(&push(5, "s2", "alice")).told(), "accept", "the first is over");
+    gateway.end().1.ok();
+    assert_eq!(okta.count("POST", START), 2);
+}
+
+#[test]
+fn another_process_waits_for_the_push_of_a_killed_one() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut first = Gateway::start(&home);
+    first.send(&push(1, "s1", "alice"));
+    okta.wait_for("GET", POLL, 1);
+    first.kill();
+    let mut second = Gateway::start(&home);
+    second.send(&push(1, "s1", "alice"));
+    okta.wait_for("GET", POLL, 3);
+    okta.press("alice", "SUCCESS");
+    assert_eq!(second.answer(1).told(), "accept");
+    assert_eq!(okta.count("POST", START), 1, "it was not sent again");
+}
+
+#[test]
+fn two_processes_that_wait_for_one_push_give_at_most_one_accept() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateways = [Gateway::start(&home), Gateway::start(&home)];
+    for gateway in &mut gateways {
+        gateway.send(&push(1, "s1", "alice"));
+        okta.wait_for("GET", POLL, 1);
+    }
+    okta.wait_for("GET", POLL, 4);
+    okta.press("alice", "SUCCESS");
+    let mut told: Vec<String> = gateways.iter_mut().map(|gateway| gateway.answer(1).told()).collect();
+    told.sort();
+    assert_eq!(told, ["accept", "authentication_failure/challenge_gone"]);
+    assert_eq!(okta.count("POST", START), 1);
+}
+
+#[test]
+fn cancel_takes_the_push_back_and_frees_the_way() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    gateway.send(&push(1, "s1", "alice"));
+    okta.wait_for("GET", POLL, 1);
+    gateway.send(&json!({"type": "cancel", "id": 2, "target": 1}));
+    assert_eq!(gateway.answer(1).told(), "policy_denied/cancelled");
+    okta.wait_for("DELETE", POLL, 1);
+    okta.press("alice", "SUCCESS");
+    assert_eq!(gateway.ask(&push(3, "s2", "alice")).told(), "accept");
+    gateway.end().1.ok();
+}
+
+#[test]
+fn one_of_two_waiting_requests_can_be_cancelled_alone() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    gateway.send(&push(1, "s1", "alice"));
+    gateway.send(&push(2, "s1", "alice"));
+    okta.wait_for("GET", POLL, 1);
+    gateway.send(&json!({"type": "cancel", "id": 3, "target": 1}));
+    assert_eq!(gateway.answer(1).told(), "policy_denied/cancelled");
+    okta.press("alice", "SUCCESS");
+    assert_eq!(gateway.answer(2).told(), "accept");
+    gateway.end().1.ok();
+    assert_eq!(okta.count("DELETE", POLL), 0);
+}
+
+#[test]
+fn a_gateway_that_ends_its_input_later_has_gone() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    gateway.send(&push(1, "s1", "alice"));
+    // More than a second of polling.
+    okta.wait_for("GET", POLL, 3);
+    let (answers, finished) = gateway.end();
+    finished.ok();
+    assert_eq!(answers.iter().map(Answer::told).collect::<Vec<_>>(), ["policy_denied/cancelled"]);
+    assert_eq!(okta.count("DELETE", POLL), 1);
+}
+
+#[test]
+fn a_gateway_that_asks_one_thing_and_ends_its_input_waits() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    gateway.send(&push(1, "s1", "alice"));
+    drop(gateway.take_input());
+    okta.wait_for("GET", POLL, 3);
+    okta.press("alice", "SUCCESS");
+    let (answers, finished) = gateway.wait();
+    finished.ok();
+    assert_eq!(answers.iter().map(Answer::told).collect::<Vec<_>>(), ["accept"]);
+}
+
+#[test]
+fn a_signal_to_end_takes_pushes_back() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    gateway.send(&push(1, "s1", "alice"));
+    okta.wait_for("GET", POLL, 1);
+    gateway.signal("TERM");
+    let (answers, finished) = gateway.wait();
+    finished.ok();
+    assert_eq!(answers.iter().map(Answer::told).collect::<Vec<_>>(), ["policy_denied/cancelled"]);
+    assert_eq!(okta.count("DELETE", POLL), 1);
+}
+
+#[test]
+fn a_session_that_ends_takes_its_push_with_it() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    let shown = gateway.ask(&typed(1, "s1", "alice", "", ""));
+    assert!(shown.question.is_some(), "{shown:?}");
+    let ended = json!({"type": "session_ended", "id": 2, "session_id": "s1", "gateway_user": "alice"});
+    assert_eq!(gateway.ask(&ended).told(), "accept");
+    okta.wait_for("DELETE", POLL, 1);
+    assert_eq!(
+        gateway.ask(&typed(3, "s1", "alice", "", shown.cookie())).told(),
+        "authentication_failure/challenge_gone"
+    );
+    okta.press("alice", "SUCCESS");
+    assert_eq!(gateway.ask(&push(4, "s2", "alice")).told(), "accept");
+    gateway.end().1.ok();
+}
+
+#[test]
+fn the_number_stands_in_a_question_whose_answer_resumes_the_wait() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    let shown = gateway.ask(&typed(1, "s1", "alice", "", ""));
+    let prompt = shown.question.clone().expect("a question").prompt;
+    assert!(prompt.contains("42") && prompt.ends_with(' '), "{prompt}");
+    assert!(shown.cookie().len() <= 100);
+    okta.press("alice", "SUCCESS");
+    let done = gateway.ask(&typed(2, "s1", "alice", "", shown.cookie()));
+    assert_eq!((done.told().as_str(), done.factor.as_deref()), ("accept", Some("push")));
+    // What was used is used: under another name it is no accept.
+    assert_eq!(
+        gateway.ask(&typed(3, "s1", "alice", "", shown.cookie())).told(),
+        "authentication_failure/challenge_gone"
+    );
+    // And nobody else's.
+    assert_ne!(gateway.ask(&typed(4, "s1", "bob", "", shown.cookie())).told(), "accept");
+    gateway.end().1.ok();
+    assert_eq!(okta.count("POST", "/00ualice/factors/ostf1/verify"), 1);
+}
+
+#[test]
+fn a_question_that_is_not_answered_is_asked_again() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    let shown = gateway.ask(&typed(1, "s1", "alice", "", ""));
+    let mut unanswered = typed(2, "s1", "alice", "", shown.cookie());
+    unanswered.as_object_mut().unwrap().remove("key_value_pairs");
+    let again = gateway.ask(&unanswered);
+    assert_eq!(again.question, shown.question);
+    okta.press("alice", "SUCCESS");
+    assert_eq!(gateway.ask(&typed(3, "s1", "alice", "", again.cookie())).told(), "accept");
+    gateway.end().1.ok();
+}
+
+#[test]
+fn another_process_goes_on_after_the_number_was_shown() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let shown = home.ask_one(&typed(1, "s1", "alice", "", ""));
+    okta.press("alice", "SUCCESS");
+    assert_eq!(home.ask_one(&typed(2, "s1", "alice", "", shown.cookie())).told(), "accept");
+    assert_eq!(
+        home.ask_one(&typed(3, "s1", "alice", "", shown.cookie())).told(),
+        "authentication_failure/challenge_gone"
+    );
+}
+
+#[test]
+fn a_code_typed_in_place_of_a_shown_push_is_accepted_and_takes_it_back() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    let shown = gateway.ask(&typed(1, "s1", "alice", "", ""));
+    let wrong = gateway.ask(&typed(2, "s1", "alice", "654321", shown.cookie()));
+    assert_eq!(wrong.told(), "authentication_failure/wrong_code");
+    let done = gateway.ask(&typed(3, "s1", "alice", "123456", shown.cookie()));
+    assert_eq!((done.told().as_str(), done.factor.as_deref()), ("accept", Some("otp")));
+    okta.wait_for("DELETE", POLL, 1);
+    okta.press("alice", "SUCCESS");
+    assert_eq!(
+        gateway.ask(&typed(4, "s1", "alice", "", shown.cookie())).told(),
+        "authentication_failure/challenge_gone"
+    );
+    gateway.end().1.ok();
+}
+
+#[test]
+fn a_code_typed_while_a_push_waits_is_accepted_in_its_place() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    gateway.send(&push(1, "s1", "alice"));
+    okta.wait_for("GET", POLL, 1);
+    assert_eq!(gateway.ask(&typed(2, "s1", "alice", "123456", "")).told(), "accept");
+    assert_eq!(gateway.answer(1).told(), "policy_denied/superseded");
+    okta.wait_for("DELETE", POLL, 1);
+    // Of another session, it changes nothing.
+    gateway.send(&push(3, "s1", "alice"));
+    okta.wait_for("POST", START, 2);
+    assert_eq!(gateway.ask(&typed(4, "s2", "alice", "123456", "")).told(), "accept");
+    okta.press("alice", "SUCCESS");
+    assert_eq!(gateway.answer(3).told(), "accept");
+    gateway.end().1.ok();
+}
+
+#[test]
+fn push_is_plain_numbered_or_off_by_protocol() {
+    let okta = Okta::start();
+    okta.press("alice", "SUCCESS");
+    let home = okta.home("");
+    home.set("push", "by_protocol", "ssh:plain, rdp:off");
+    assert_eq!(home.ask_one(&typed(1, "s1", "alice", "", "")).told(), "accept", "no number was asked for");
+    let mut rdp = typed(2, "s1", "alice", "", "");
+    rdp["protocol"] = json!("RDP");
+    assert_eq!(home.ask_one(&rdp).told(), "policy_denied/push_off");
+    home.set("push", "mode", "off");
+    assert_eq!(home.ask_one(&push(3, "s1", "alice")).told(), "policy_denied/push_off");
+    assert_eq!(okta.count("POST", START), 1);
+}
+
+#[test]
+fn pushes_count_as_failures_until_they_are_approved() {
+    let okta = Okta::start();
+    okta.press("alice", "REJECTED");
+    let home = okta.home("");
+    home.set("throttle", "failures", "3");
+    let told: Vec<_> =
+        (1..=5).map(|id| home.ask_one(&push(id, &format!("s{id}"), "alice")).code().to_owned()).collect();
+    assert_eq!(told, ["push_refused", "push_refused", "push_refused", "push_refused", "throttled"]);
+    assert_eq!(okta.count("POST", START), 4);
+}
+
+#[test]
+fn two_thousand_pushes_wait_in_one_process_and_all_end_with_a_verdict() {
+    const COUNT: usize = 2000;
+    let okta = Okta::start();
+    let home = okta.home("rest_poll_interval = 5");
+    home.set("plugin", "deadline", "300");
+    home.set("throttle", "source_failures", "100000");
+    let mut gateway = Gateway::start(&home);
+    let input = gateway.take_input();
+    let writer = std::thread::spawn(move || {
+        let mut input = input;
+        for id in 0..COUNT {
+            let line = format!("{}\n", push(id, &format!("s{id}"), &format!("user{id}")));
+            input.write_all(line.as_bytes()).unwrap();
+        }
+        input
+    });
+    let input = writer.join().unwrap();
+    okta.web.wait_until(|seen| {
+        seen.requests.len() > 3 * COUNT && seen.requests.iter().filter(|r| r.path.ends_with(START)).count() == COUNT
+    });
+    println!("{COUNT} pushes pending in one process: peak memory {} KiB", gateway.peak_memory());
+    for id in 0..10 {
+        okta.press(&format!("user{id}"), "SUCCESS");
+    }
+    for id in 0..10 {
+        assert_eq!(gateway.answer(id).told(), "accept");
+    }
+    drop(input);
+    let (answers, finished) = gateway.wait();
+    finished.ok();
+    assert_eq!(answers.len(), COUNT - 10);
+    assert!(answers.iter().all(|answer| answer.told() == "policy_denied/cancelled"));
+    println!("taken back at the service before the end: {}", okta.count("DELETE", POLL));
+}
+
+// ------------------------------------------------------------------------------------------- where nobody can be asked
+
+/// A configuration whose service refuses connections.
+fn away(more: &str) -> (Refused, Home) {
+    let refused = Refused::new();
+    let home = Home::init();
+    configure(&home, &format!("http://{}", refused.host()), more);
+    (refused, home)
+}
+
+#[test]
+fn a_service_that_is_away_is_a_fault() {
+    let (_refused, home) = away("");
+    for request in [push(1, "s1", "alice"), typed(2, "s1", "alice", "123456", "")] {
+        assert_eq!(home.ask_one(&request).told(), "service_unreachable/connection_refused");
+    }
+}
+
+#[test]
+fn accept_lets_in_degraded_marked_and_counted_for_as_long_as_it_says() {
+    let (_refused, home) = away("ignore_connection_error = yes\ndegraded_for = 100");
+    let began = rig::now();
+    home.set_clock(began);
+    for count in 1..=2 {
+        let open = home.ask_one(&typed(count, "s1", "alice", "123456", ""));
+        assert_eq!((open.told().as_str(), open.degraded, &open.factor), ("accept", Some(true), &None));
+        assert!(open.reason().contains(&format!("login {count} of this kind")), "{open:?}");
+        let authorize =
+            json!({"type": "authorize", "id": 9, "session_id": "s1", "gateway_user": "alice", "cookie": open.cookie()});
+        let authorized = home.ask_one(&authorize);
+        assert_eq!((authorized.told().as_str(), authorized.degraded), ("accept", Some(true)));
+    }
+    home.set_clock(began + 101);
+    let over = home.ask_one(&typed(3, "s1", "alice", "123456", ""));
+    assert_eq!(over.told(), "service_unreachable/connection_refused");
+    assert!(over.reason().contains("degraded_for"), "{over:?}");
+}
+
+#[test]
+fn accept_never_opens_after_a_byte_was_exchanged() {
+    let silent = Web::closing();
+    let home = Home::init();
+    configure(&home, &silent.url(""), "on_unreachable = accept");
+    assert_eq!(home.ask_one(&typed(1, "s1", "alice", "123456", "")).told(), "service_unreachable/connection_lost");
+    silent.excuse();
+}
+
+#[test]
+fn another_client_stands_in_degraded_and_under_the_same_limits() {
+    let (_refused, home) = away("on_unreachable = client:totp");
+    home.set("throttle", "failures", "2");
+    let phone = Phone::new(1);
+    home.import("alice", &phone);
+    let code = phone.code_at(rig::now(), 0);
+    let stood_in = home.ask_one(&typed(1, "s1", "alice", &code, ""));
+    assert_eq!(
+        (stood_in.told().as_str(), stood_in.degraded, stood_in.factor.as_deref()),
+        ("accept", Some(true), Some("totp"))
+    );
+    assert!(stood_in.reason().contains("in place of okta"), "{stood_in:?}");
+    let told: Vec<_> = (2..=5).map(|id| home.ask_one(&typed(id, "s1", "alice", &code, "")).code().to_owned()).collect();
+    assert_eq!(told, ["used_code", "used_code", "used_code", "throttled"]);
+}
+
+#[test]
+fn whoever_pressed_enter_is_asked_for_a_code_of_the_client_that_stands_in() {
+    let (_refused, home) = away("on_unreachable = client:totp");
+    let phone = Phone::new(1);
+    home.import("alice", &phone);
+    let asked = home.ask_one(&typed(1, "s1", "alice", "", ""));
+    assert!(asked.question.is_some(), "{asked:?}");
+    let done = home.ask_one(&typed(2, "s1", "alice", &phone.code_at(rig::now(), 0), asked.cookie()));
+    assert_eq!((done.told().as_str(), done.degraded), ("accept", Some(true)));
+    // Over a protocol that cannot ask there is nothing to fall back to.
+    assert_eq!(home.ask_one(&push(3, "s2", "alice")).told(), "authentication_failure/code_required");
+}
+
+#[test]
+fn names_and_codes_that_no_service_can_know_are_not_sent() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let long = "x".repeat(10_000);
+    for name in ["a\0b", "a\u{202e}b", "a\nb", &long] {
+        let told = home.ask_one(&push(1, "s1", name)).told();
+        assert_eq!(told, "authentication_failure/malformed_name", "{name:?}");
+    }
+    for code in ["12\x0056", "123\u{200b}456\u{202e}", &long] {
+        let told = home.ask_one(&typed(1, "s1", "alice", code, "")).told();
+        assert_eq!(told, "authentication_failure/malformed_code", "{code:?}");
+    }
+    assert!(okta.web.requests().is_empty());
+}
