@@ -184,7 +184,15 @@ impl GenericClient {
         let filled = filled.collect::<Result<Vec<_>, _>>()?;
         let texts: Vec<&str> = filled.iter().map(|text| text.as_str()).collect();
         let url = if texts.is_empty() { Some(self.http.base().clone()) } else { self.http.url(&texts) };
-        let mut url = url.ok_or(Obstacle::Name)?;
+        let mut url = url.ok_or_else(|| {
+            let is_unfit = |text: &str| matches!(text, "" | "." | "..");
+            let mut unfit = segments.iter().zip(&texts).filter(|(_, text)| is_unfit(text)).map(|(segment, _)| segment);
+            if unfit.any(|segment| segment.placeholders().any(|name| name == "user")) {
+                return Obstacle::Name;
+            }
+            let text = "what was captured cannot be part of an address";
+            Obstacle::Error(ClientError::communication("unexpected_answer", text))
+        })?;
         if slash && let Ok(mut path) = url.path_segments_mut() {
             path.push("");
         }

@@ -157,7 +157,9 @@ impl Value for HeaderName {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        request::is_header_name(text).then(|| Self(text.to_ascii_lowercase()))
+        let name = text.to_ascii_lowercase();
+        let is_free = request::is_header_name(&name) && !request::MADE_ELSEWHERE.contains(&name.as_str());
+        is_free.then_some(Self(name))
     }
 }
 

@@ -55,6 +55,22 @@ fn auth(service: &HttpService, main: &Section, mistakes: &mut Mistakes) {
         };
         mistakes.at_option(line(main, option), &main.name, option, text);
     }
+    let user = service.auth_user.0.as_deref().unwrap_or_default();
+    let flaw = match kind {
+        AuthKind::Basic if user.contains(':') => Some("a name with a colon cannot be sent with auth = basic"),
+        AuthKind::Hmac if user.contains(|c: char| !c.is_ascii_graphic() || "\"\\".contains(c)) => {
+            Some("expected letters, digits and signs, without spaces, quotes and backslashes")
+        }
+        AuthKind::None
+        | AuthKind::Basic
+        | AuthKind::Bearer
+        | AuthKind::Header
+        | AuthKind::Hmac
+        | AuthKind::ClientCredentials => None,
+    };
+    if let Some(text) = flaw {
+        mistakes.at_option(line(main, "auth_user"), &main.name, "auth_user", text);
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -176,6 +192,11 @@ impl Check<'_> {
             if is_there && !is_used {
                 self.note(name, option, &format!("does nothing in {word} as it stands"));
             }
+        }
+        let taken = self.service.auth_header.0.as_ref().map(|header| header.0.as_str());
+        let headers = step.headers.0.iter().flat_map(|headers| &headers.0);
+        if headers.clone().any(|(header, _)| Some(header.as_str()) == taken) {
+            self.note(name, "headers", "holds auth_header, which is there already");
         }
         let rules: Vec<_> = step.rules().map(|(option, rule)| (option, rule.statuses().any(|s| s == 401))).collect();
         for (option, names_401) in rules {

@@ -132,8 +132,8 @@ impl Value for Pairs {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Headers(pub Vec<(String, Template)>);
 
-/// Headers that are made elsewhere, or that hold secrets.
-const REFUSED: [&str; 12] = [
+/// Headers that a request has by itself.
+pub const MADE_ELSEWHERE: [&str; 9] = [
     "host",
     "content-length",
     "content-type",
@@ -142,11 +142,11 @@ const REFUSED: [&str; 12] = [
     "upgrade",
     "te",
     "expect",
-    "cookie",
-    "proxy-authorization",
-    "authorization",
     "accept-encoding",
 ];
+
+/// Headers that hold secrets.
+const SECRET: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
 
 impl Value for Headers {
     fn expected() -> String {
@@ -166,8 +166,11 @@ impl Value for Headers {
             if !is_header_name(&name) || !value.texts().all(|text| text.bytes().all(|b| (b' '..=b'~').contains(&b))) {
                 return Err(wrong());
             }
-            if REFUSED.contains(&name.as_str()) {
-                return Err(format!("{name} is made by countersign; a secret belongs into auth_secret"));
+            if MADE_ELSEWHERE.contains(&name.as_str()) {
+                return Err(format!("{name} is there already"));
+            }
+            if SECRET.contains(&name.as_str()) {
+                return Err(format!("{name} holds a secret; a secret belongs into auth_secret"));
             }
             if headers.iter().any(|(known, _)| *known == name) {
                 return Err(format!("{name} is there twice"));
