@@ -32,7 +32,12 @@ impl Clock {
 
 /// The moment `now` with `allowance` from here on: for what goes on after the time of its request is over.
 pub fn extended(now: UnixTime, allowance: Duration) -> Moment {
-    Moment { now, deadline: Instant::now() + allowance, allowance }
+    Moment { now, deadline: after(allowance), allowance }
+}
+
+/// The point in time that lies `duration` ahead.
+pub fn after(duration: Duration) -> Instant {
+    Instant::now() + duration
 }
 
 /// How long it is until `until`; nothing where that is over.

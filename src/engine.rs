@@ -55,7 +55,8 @@ pub struct Decision {
 /// Everything that a decision needs.
 pub struct Engine {
     auth: Auth,
-    push: config::Push,
+    /// How a push is sent, where any client could.
+    push: Option<config::Push>,
     clients: Vec<Wired>,
     store: Rc<dyn Store>,
     sealer: Rc<Sealer>,
@@ -112,7 +113,7 @@ impl Engine {
 
     /// An engine with other clients.
     pub fn with_clients(config: &Config, store: Rc<dyn Store>, sealer: Rc<Sealer>, clients: Vec<Wired>) -> Self {
-        let (auth, push) = (config.auth.clone(), config.push.clone());
+        let (auth, push) = (config.auth.clone(), config.remote.push.as_deref().cloned());
         Self { auth, push, clients, store, sealer, pushes: Rc::default(), trail: None }
     }
 
@@ -300,6 +301,10 @@ impl Engine {
         {
             return Err(Denial::ChallengeGone.into());
         }
+        let begun = match client.place() {
+            Place::Remote if client.starts_push(code) => Some(self.begin_push(story, wired, standing).await?),
+            Place::Here | Place::Remote => None,
+        };
         let outcome = match client.place() {
             Place::Here => client.otp_authenticate(&story.attempt(), code, None).await,
             Place::Remote if !can_be_code(code) => {
@@ -312,6 +317,11 @@ impl Engine {
                 client.otp_authenticate(&story.attempt(), code, state).await
             }
         };
+        if let Some(course) = &begun
+            && !matches!(&outcome, Ok(Outcome::Pushed { show: _, state: _ }))
+        {
+            self.store.release_slots(&course.id.0).await?;
+        }
         self.note("verify", || match &outcome {
             Ok(Outcome::Verified(proof)) => format!("[{}]: {}", client.section(), proof.reason),
             Ok(Outcome::Denied(denial)) => format!("[{}]: {}: {}", client.section(), denial.code(), denial.reason()),
@@ -351,9 +361,10 @@ impl Engine {
                 self.ask_held(story, &held).await
             }
             Ok(Outcome::Pushed { show, state }) => {
-                let id = held::new_id().map_err(own_fault)?;
-                let course = self.course(story, wired, id, standing);
-                self.take_push_slot(story, &course).await?;
+                let course = match begun {
+                    Some(course) => course,
+                    None => self.begin_push(story, wired, standing).await?,
+                };
                 self.run_push(story, course, Begin::Sent { show, state }, standing).await
             }
             Err(error) => self.absent(story, wired, error).await,

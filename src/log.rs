@@ -12,15 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
-use tracing::Event;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::value::{Destination, Format, Level};
 use crate::config::{Config, Logging, Mistake};
@@ -79,11 +79,15 @@ impl Log {
             Destination::Stderr | Destination::File(_) => Line::Timed,
         };
         let buffered = Buffered(Arc::new(Mutex::new(Inner { sink, buffer: Vec::new(), lost: 0 })));
-        let lines = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(buffered.clone());
-        match format {
-            Format::Text => install(lines.event_format(line).finish()),
-            Format::Json => install(lines.json().flatten_event(true).finish()),
-        }
+        // Fails where a test has installed one; then that one is used.
+        let _ = match format {
+            Format::Text => tracing::subscriber::set_global_default(Lines { line, level, out: buffered.clone() }),
+            Format::Json => {
+                let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(buffered.clone());
+                let own = filter_fn(is_own);
+                tracing::subscriber::set_global_default(lines.json().flatten_event(true).finish().with(own))
+            }
+        };
         Ok(Self(buffered))
     }
 
@@ -118,10 +122,8 @@ impl Log {
 }
 
 /// What other crates log may hold what was sent to a service: only this program's own lines are written.
-fn install(subscriber: impl tracing::Subscriber + Send + Sync + for<'a> tracing_subscriber::registry::LookupSpan<'a>) {
-    let own = filter_fn(|metadata| metadata.target().starts_with("countersign"));
-    // Fails where a test has installed one; then that one is used.
-    let _ = tracing::subscriber::set_global_default(subscriber.with(own));
+fn is_own(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("countersign")
 }
 
 /// A line of text: `time level message key="value" …`. Values are quoted, so that none looks like another field.
@@ -133,12 +135,8 @@ enum Line {
     Bare,
 }
 
-impl<S, N> FormatEvent<S, N> for Line
-where
-    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+impl Line {
+    fn format(self, event: &Event<'_>, mut out: Writer<'_>) -> fmt::Result {
         match self {
             Self::Timed => {
                 SystemTime.format_time(&mut out)?;
@@ -151,6 +149,44 @@ where
         fields.result?;
         out.write_char('\n')
     }
+}
+
+/// Lines of text to the log. There are no spans here: what keeps them costs a process that lives for two milliseconds more
+/// than its line.
+struct Lines {
+    line: Line,
+    level: LevelFilter,
+    out: Buffered,
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= self.level && metadata.is_event() && is_own(metadata)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.level)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = String::with_capacity(512);
+        // Only what is formatted can fail, and nothing of ours does.
+        if self.line.format(event, Writer::new(&mut text)).is_ok() {
+            let _ = self.out.clone().write(text.as_bytes());
+        }
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
 }
 
 struct Fields<'a, 'w> {

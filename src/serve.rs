@@ -74,7 +74,7 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
     let mut server = Server {
         frames: Frames::new(),
         tasks: FuturesUnordered::new(),
-        chores: FuturesUnordered::new(),
+        chores: None,
         flights: HashMap::new(),
         next: 0,
         decided: Vec::new(),
@@ -113,7 +113,7 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
             // Nobody reads: there is nobody to serve.
             return Ok(());
         }
-        server.chores.extend(server.serving.engine.take_chores());
+        server.take_chores();
         if server.is_done() {
             break;
         }
@@ -172,7 +172,7 @@ struct Server<'a> {
     frames: Frames,
     tasks: FuturesUnordered<Pin<Box<dyn Future<Output = Ended> + 'a>>>,
     /// What decisions left to do, such as taking back a push.
-    chores: FuturesUnordered<Chore>,
+    chores: Option<FuturesUnordered<Chore>>,
     flights: HashMap<u64, Flight>,
     next: u64,
     decided: Vec<Decided>,
@@ -213,9 +213,17 @@ impl<'a> Server<'a> {
 
     /// Does what was left to do, for a while.
     async fn finish_chores(&mut self) {
-        self.chores.extend(self.serving.engine.take_chores());
+        self.take_chores();
+        let Some(mut chores) = self.chores.take() else { return };
         // Whatever is not done then ends by itself at its service.
-        let _ = tokio::time::timeout(CHORES, async { while self.chores.next().await.is_some() {} }).await;
+        let _ = tokio::time::timeout(CHORES, async { while chores.next().await.is_some() {} }).await;
+    }
+
+    fn take_chores(&mut self) {
+        let left = self.serving.engine.take_chores();
+        if !left.is_empty() {
+            self.chores.get_or_insert_default().extend(left);
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -384,7 +392,7 @@ impl<'a> Server<'a> {
                     self.end(ended);
                 }
             }
-            Some(()) = self.chores.next(), if !self.chores.is_empty() => {}
+            () = next_chore(&mut self.chores), if self.chores.as_ref().is_some_and(|chores| !chores.is_empty()) => {}
             ready = output.writable(), if !self.out.is_empty() => ready?,
             _ = signals.terminate.recv() => self.stop()?,
             _ = signals.interrupt.recv() => self.stop()?,
@@ -415,6 +423,12 @@ impl<'a> Server<'a> {
 
 fn unread() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "nobody reads the answers")
+}
+
+async fn next_chore(chores: &mut Option<FuturesUnordered<Chore>>) {
+    if let Some(chores) = chores {
+        chores.next().await;
+    }
 }
 
 /// The decision, whatever happens: at the deadline, and where the program fails, a fault.

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use super::AdminError;
 use crate::clock::Clock;
-use crate::config::value::ClientName;
 use crate::engine::Engine;
 use crate::gateway::json::Native;
 use crate::log::Log;
@@ -51,7 +50,7 @@ pub fn run(config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
             log: log.clone(),
             deadline: Duration::from_secs(config.plugin.deadline.0),
             max_in_flight: usize::try_from(config.plugin.max_in_flight.0).unwrap_or(1),
-            clients: config.plugin.clients.0.iter().map(ClientName::section).collect(),
+            clients: config.plugin.clients.0.iter().map(|name| name.section().into_owned()).collect(),
         };
         serve::run(serving, input, output).await?;
         // Everything is answered. A log that is not moved now is moved by the next process.

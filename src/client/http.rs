@@ -5,7 +5,7 @@
 
 mod connect;
 mod diagnose;
-mod json;
+pub mod json;
 pub mod resolve;
 pub mod tls;
 
@@ -16,6 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{
     ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
 };
@@ -49,6 +50,9 @@ const IDLE_FOR: Duration = Duration::from_secs(60);
 
 /// How many looks in a row may fail before a push is given up.
 const FAILED_LOOKS: u32 = 3;
+
+/// What is written as `%XX` in a segment of a path: more than RFC 3986 asks for, so that no server finds parameters there.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'@');
 
 /// The service of one section, as far as HTTP goes. Costs nothing until the first request.
 pub struct Http {
@@ -230,6 +234,8 @@ impl Answer {
 pub enum Look<T> {
     Done(T),
     Pending,
+    /// Pending, and the service wants this pause from here on.
+    PendingFor(Duration),
 }
 
 impl Http {
@@ -269,7 +275,12 @@ impl Http {
             return None;
         }
         let mut url = self.base.clone();
-        url.path_segments_mut().ok()?.pop_if_empty().extend(segments);
+        let mut path = url.path().strip_suffix('/').unwrap_or(url.path()).to_owned();
+        for segment in segments {
+            path.push('/');
+            path.extend(utf8_percent_encode(segment, SEGMENT));
+        }
+        url.set_path(&path);
         Some(url)
     }
 
@@ -327,13 +338,18 @@ impl Http {
         until: Instant,
         mut look: impl AsyncFnMut() -> Result<Look<T>, ClientError>,
     ) -> Result<Option<T>, ClientError> {
-        let mut failed = 0;
+        let (mut failed, mut interval) = (0, self.interval);
         loop {
             let (pause, error) = match look().await {
                 Ok(Look::Done(found)) => return Ok(Some(found)),
                 Ok(Look::Pending) => {
                     failed = 0;
-                    (self.interval, None)
+                    (interval, None)
+                }
+                Ok(Look::PendingFor(asked)) => {
+                    failed = 0;
+                    interval = asked;
+                    (interval, None)
                 }
                 Err(error) => {
                     let asked = error.asked_to_wait();
@@ -341,7 +357,7 @@ impl Http {
                     if !error.may_pass() || failed >= FAILED_LOOKS {
                         return Err(error);
                     }
-                    (asked.unwrap_or_default().max(self.interval), Some(error))
+                    (asked.unwrap_or_default().max(interval), Some(error))
                 }
             };
             if pause >= clock::left(until) {
@@ -452,8 +468,12 @@ impl Http {
 
     /// What a request is that got no answer.
     fn failed(&self, error: &reqwest::Error) -> ClientError {
-        let reason = text(error);
-        let Some(failure) = find::<NoConnection>(error) else {
+        let failure = find::<NoConnection>(error);
+        let reason = match failure {
+            Some(failure) => text(failure),
+            None => text(error),
+        };
+        let Some(failure) = failure else {
             // A server may refuse our certificate, or the lack of one, when the handshake is over for us.
             if find::<rustls::Error>(error).is_some() {
                 return ClientError::communication("tls_failed", reason).reach_sent();

@@ -4,11 +4,14 @@
 //! protocol.
 
 pub mod diagnosis;
+pub mod duo;
 pub mod generic;
 pub mod http;
+pub mod oidc;
 pub mod okta;
 pub mod rehearsal;
 pub mod totp;
+pub mod yubico;
 
 use std::cell::OnceCell;
 use std::future::Future;
@@ -75,6 +78,11 @@ pub trait MfaClient {
     /// Whether [`MfaClient::otp_authenticate`] can do anything.
     fn codes(&self) -> Codes {
         Codes::Able
+    }
+
+    /// Whether what was typed asks for a push and is no code: what holds for pushes is then looked at before it is sent.
+    fn starts_push(&self, _typed: &TypedCode) -> bool {
+        false
     }
 
     /// Verifies what the claimant typed; `state` is what came with the question that it answers, if a client asked it. Also
@@ -294,12 +302,14 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
             Rc::new(totp::TotpClient::new(&config.totp, Rc::clone(parts.store), Rc::clone(parts.sealer)))
         }
         ClientName::Privacyidea => return None,
-        ClientName::Duo => return None,
+        ClientName::Duo => Rc::new(duo::DuoClient::new(sections.duo.as_ref()?, parts)),
         ClientName::Okta => Rc::new(okta::OktaClient::new(sections.okta.as_ref()?, parts)),
-        ClientName::Yubico => return None,
-        ClientName::Oidc => return None,
+        ClientName::Yubico => {
+            Rc::new(yubico::YubicoClient::new(sections.yubico.as_ref()?, &sections.yubico_keys, parts))
+        }
+        ClientName::Oidc => Rc::new(oidc::OidcClient::new(sections.oidc.as_ref()?, parts)),
         ClientName::Http(service) => {
-            Rc::new(generic::GenericClient::new(name.section(), sections.http.get(service)?, parts))
+            Rc::new(generic::GenericClient::new(name.section().into_owned(), sections.http.get(service)?, parts))
         }
     };
     let remote = sections.remote(name);

@@ -4,18 +4,20 @@
 //! somebody counts only where Okta names whom we asked for.
 
 mod answer;
+mod lookup;
 mod typed;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use url::Url;
 
 use super::diagnosis::{Finding, Findings};
 use super::http::{Answer, Body, Call, Http, Look, Method};
 use super::{Chore, ClientError, LazySecret, MfaClient, Parts, Place, Push, Reply, refused};
+use crate::clock;
 use crate::config::clients;
 use crate::config::value::{OktaCode, YesNo};
 use crate::domain::attempt::{Attempt, Numbers};
@@ -23,7 +25,8 @@ use crate::domain::foreign::Foreign;
 use crate::domain::outcome::{ClientState, Denial, Outcome, Refusal};
 use crate::domain::secret::{Secret, SecretBytes, TypedCode};
 use crate::domain::time::UnixTime;
-use answer::Asked;
+use answer::{Asked, Seen};
+use lookup::{Held, User, none_active, pick};
 use typed::{Delivery, Typed};
 
 /// How long a number that was asked for may take to come.
@@ -80,41 +83,6 @@ impl State {
     fn open(state: &ClientState) -> Option<Self> {
         // Read in memory only.
         serde_json::from_slice(state.expose()).ok()
-    }
-}
-
-/// A user whose name was compared.
-struct User {
-    id: String,
-}
-
-/// Something that a user holds and that is active.
-struct Held {
-    id: String,
-    kind: String,
-    provider: String,
-}
-
-impl Held {
-    fn is(&self, kind: &str, providers: &[&str]) -> bool {
-        self.kind == kind && (providers.is_empty() || providers.contains(&self.provider.as_str()))
-    }
-
-    /// Whether codes of `kind` belong to it.
-    fn takes(&self, kind: OktaCode) -> bool {
-        const APP: &str = "token:software:totp";
-        match kind {
-            OktaCode::Otp => self.is(APP, &[]),
-            OktaCode::Okta => self.is(APP, &["OKTA"]),
-            OktaCode::Google => self.is(APP, &["GOOGLE"]),
-            OktaCode::Sms => self.is("sms", &[]),
-            OktaCode::Call => self.is("call", &[]),
-            OktaCode::Email => self.is("email", &[]),
-            OktaCode::Token => self.is("token", &[]) || self.is("token:hotp", &[]),
-            OktaCode::Rsa => self.is("token", &["RSA"]),
-            OktaCode::Symantec => self.is("token", &["SYMANTEC"]),
-            OktaCode::Yubikey => self.is("token:hardware", &["YUBICO"]),
-        }
     }
 }
 
@@ -237,61 +205,6 @@ impl OktaClient {
         }
     }
 
-    /// The user of the claimant's name, and of no other.
-    async fn user(&self, attempt: &Attempt<'_>) -> Result<User, Stop> {
-        let name = attempt.identity.0.as_str();
-        let url = if may_be_login(name) { self.url(&["users", name]) } else { None };
-        let Some(url) = url else {
-            let said = "the name cannot be a login at Okta: it is me, an id, empty, or holds one of / \\ ? # ;";
-            return Err(Stop::Denied(Refusal::MalformedName, said.into()));
-        };
-        let answer = self.send(attempt, Call::new(Method::GET, url)).await?;
-        let value = answer::body(&answer, &[200], Asked::User)?;
-        let (id, status) = (identifier(&value)?, answer::text(&value, "status")?);
-        let login = answer::text(value.get("profile").unwrap_or(&Value::Null), "login")?;
-        if !self.names(name, login) {
-            let hint = match self.short_names {
-                YesNo::No if part_before_at(login).is_some_and(|part| same(part, name)) => {
-                    "; if names without a domain are meant to be theirs, set short_names = yes"
-                }
-                YesNo::No | YesNo::Yes => "",
-            };
-            let text = format!("Okta answers with the user {}, who is not the one asked for{hint}", Foreign(login));
-            return Err(ClientError::communication("login_mismatch", text).into());
-        }
-        if status != "ACTIVE" {
-            return Err(Stop::Denied(Refusal::Locked, format!("the user's status at Okta is {status}, not ACTIVE")));
-        }
-        Ok(User { id })
-    }
-
-    /// Whether `login` is who was asked for as `name`.
-    fn names(&self, name: &str, login: &str) -> bool {
-        match self.short_names {
-            _ if same(name, login) => true,
-            YesNo::Yes => !name.contains('@') && part_before_at(login).is_some_and(|part| same(part, name)),
-            YesNo::No => false,
-        }
-    }
-
-    /// What the user holds and can use.
-    async fn held(&self, attempt: &Attempt<'_>, user: &User) -> Result<Vec<Held>, Stop> {
-        let url = self.known(&["users", &user.id, "factors"])?;
-        let answer = self.send(attempt, Call::new(Method::GET, url)).await?;
-        let value = answer::body(&answer, &[200], Asked::Facts)?;
-        let factors = value.as_array().ok_or_else(|| answer::unexpected("the factors are not a list"))?;
-        let mut held = Vec::new();
-        for factor in factors {
-            let kind = answer::text(factor, "factorType")?.to_owned();
-            // Not every kind has one, and only some are looked at.
-            let provider = factor.get("provider").and_then(Value::as_str).unwrap_or_default().to_owned();
-            if answer::text(factor, "status")? == "ACTIVE" {
-                held.push(Held { id: identifier(factor)?, kind, provider });
-            }
-        }
-        Ok(held)
-    }
-
     async fn verify(&self, attempt: &Attempt<'_>, user: &str, factor: &str, code: &TypedCode) -> Result<Outcome, Stop> {
         #[derive(Serialize)]
         struct Verify<'a> {
@@ -342,55 +255,55 @@ impl OktaClient {
         let below = self.known(&["users", &user.id, "factors", &factor.id])?;
         sent.cancel = sent.cancel.filter(|cancel| is_below(cancel, &below));
         if wants_number && sent.number.is_none() {
-            sent.number = self.number(attempt, &sent.poll).await;
-        }
-        if sent.number.is_some() && attempt.numbers == Numbers::Unseen {
-            if let Some(cancel) = sent.cancel {
-                self.cancel(attempt, cancel).await;
+            match self.number(attempt, &sent.poll).await {
+                Some(Seen::Answered(outcome)) => return Ok(outcome),
+                Some(Seen::Waiting(number)) => sent.number = number,
+                None => {}
             }
-            let said = "Okta wants a number to be chosen, and it cannot be shown over this protocol";
-            return Err(Stop::Denied(Refusal::ServicePolicy, said.into()));
         }
         let state = State::Pushed { poll: sent.poll.into(), cancel: sent.cancel.map(Into::into) };
         let show = sent.number.map(|number| format!("Choose the number {number} in Okta Verify"));
         Ok(Outcome::Pushed { show, state: state.seal()? })
     }
 
-    /// The number of a push, which comes with a look at it where it did not come at once. Without one, the phone asks yes
-    /// or no.
-    async fn number(&self, attempt: &Attempt<'_>, poll: &Url) -> Option<String> {
-        let until = attempt.moment.until().min(Instant::now() + NUMBER);
+    /// The number of a push, which comes with a look at it where it did not come at once; or how it was answered meanwhile.
+    /// Without a number, the phone asks yes or no.
+    async fn number(&self, attempt: &Attempt<'_>, poll: &Url) -> Option<Seen> {
+        let until = attempt.moment.until();
+        let until = until.checked_sub(clock::left(until).saturating_sub(NUMBER)).unwrap_or(until);
         let look = async || {
-            let answer = self.send_until(until, Call::new(Method::GET, poll.clone())).await?;
-            let value = match answer.status {
-                200 => answer.json()?,
-                _ => return Err(answer.unexpected()),
-            };
-            // Where it is over already, there is no number to wait for.
-            let waits = answer::text(&value, "factorResult")? == "WAITING";
-            Ok(match answer::number(&value)? {
-                None if waits => Look::Pending,
-                number => Look::Done(number),
+            Ok(match self.look(poll, until).await? {
+                Seen::Waiting(None) => Look::Pending,
+                seen @ (Seen::Waiting(Some(_)) | Seen::Answered(_)) => Look::Done(seen),
             })
         };
         // What is wrong is said by the wait for the answer.
-        self.http.poll(until, look).await.ok()??
+        self.http.poll(until, look).await.ok()?
     }
 
     async fn wait(&self, attempt: &Attempt<'_>, poll: &str) -> Result<Outcome, Stop> {
         let poll = Url::parse(poll).map_err(|_| answer::unexpected("the poll link is not an address"))?;
         self.check_origin("poll", &poll)?;
+        let until = attempt.moment.until();
         let look = async || {
-            let answer = self.send(attempt, Call::new(Method::GET, poll.clone())).await?;
-            match answer::of_push(&answer) {
-                Ok(look) => Ok(look),
-                Err(Stop::Denied(why, said)) => Ok(Look::Done(refused(why, &said))),
-                Err(Stop::Failed(error)) => Err(error),
-            }
+            Ok(match self.look(&poll, until).await? {
+                Seen::Waiting(_) => Look::Pending,
+                Seen::Answered(outcome) => Look::Done(outcome),
+            })
         };
-        match self.http.poll(attempt.moment.until(), look).await? {
+        match self.http.poll(until, look).await? {
             Some(outcome) => Ok(outcome),
             None => Err(Stop::Denied(Refusal::PushUnanswered, "the push was not answered in time".into())),
+        }
+    }
+
+    /// One look at a push; how it was answered is final.
+    async fn look(&self, poll: &Url, until: Instant) -> Result<Seen, ClientError> {
+        let answer = self.send_until(until, Call::new(Method::GET, poll.clone())).await?;
+        match answer::of_push(&answer) {
+            Ok(seen) => Ok(seen),
+            Err(Stop::Denied(why, said)) => Ok(Seen::Answered(refused(why, &said))),
+            Err(Stop::Failed(error)) => Err(error),
         }
     }
 
@@ -490,45 +403,6 @@ impl OktaClient {
         );
         Err(ClientError::communication("foreign_link", text))
     }
-}
-
-/// Whether `name` may be put into an address as a login. Okta takes `me` for the token's owner, and ids for logins.
-fn may_be_login(name: &str) -> bool {
-    let is_id = name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("00u"))
-        && name.bytes().all(|b| b.is_ascii_alphanumeric());
-    let is_path = name.contains(['/', '\\', '?', '#', ';']) || name.chars().any(char::is_control);
-    !(name.trim().eq_ignore_ascii_case("me") || is_id || is_path)
-}
-
-/// Whether two names differ in case only.
-fn same(one: &str, other: &str) -> bool {
-    one.to_lowercase() == other.to_lowercase()
-}
-
-fn part_before_at(login: &str) -> Option<&str> {
-    login.rsplit_once('@').map(|(part, _)| part)
-}
-
-/// The id of something that Okta named.
-fn identifier(value: &Value) -> Result<String, ClientError> {
-    let id = answer::text(value, "id")?;
-    let fits = (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if fits { Ok(id.to_owned()) } else { Err(answer::unexpected("an id is not what ids are made of")) }
-}
-
-/// What a code of `kind` is verified with. Of two authenticator apps it is Okta Verify; two codes would be one too many.
-fn pick(held: &[Held], kind: OktaCode) -> Result<&Held, Stop> {
-    let fitting = || held.iter().filter(|held| held.takes(kind));
-    fitting()
-        .find(|held| held.provider == "OKTA")
-        .or_else(|| fitting().next())
-        .ok_or_else(|| none_active(kind.word(), held))
-}
-
-fn none_active(wanted: &str, held: &[Held]) -> Stop {
-    let kinds: Vec<_> = held.iter().map(|held| format!("{} {}", held.kind, held.provider)).collect();
-    let found = if kinds.is_empty() { "none at all".to_owned() } else { kinds.join(", ") };
-    Stop::Denied(Refusal::NoDevice, format!("the user has no active factor for {wanted}; active: {found}"))
 }
 
 /// Whether `url` lies below `above`, and is nothing but a path of plain words there.

@@ -52,6 +52,10 @@ impl MfaClient for Rehearsal {
         self.0.codes()
     }
 
+    fn starts_push(&self, typed: &TypedCode) -> bool {
+        self.0.starts_push(typed)
+    }
+
     fn otp_authenticate<'a>(
         &'a self,
         _attempt: &'a Attempt<'a>,

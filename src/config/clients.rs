@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::declare::{self, SectionDeclaration};
 use super::http::{HttpService, is_http_section};
@@ -9,8 +10,8 @@ use super::ini::Section;
 use super::mistake::{Mistakes, suggestion};
 use super::options::DECLARED;
 use super::value::{
-    ClientName, Clients, Count, Flavour, Host, HttpUrl, Names, OktaCode, OnUnreachable, Optional, Pins, Seconds,
-    ServiceSecret, Urls, YesNo,
+    ClientName, Clients, Count, DuoFactor, DuoSignature, Flavour, Host, HttpUrl, Names, OktaCode, OnUnreachable,
+    Optional, Pins, PushMode, PushModes, Seconds, ServiceSecret, Urls, YesNo,
 };
 use crate::domain::claimant::Subscriber;
 use crate::domain::foreign::Foreign;
@@ -22,7 +23,7 @@ options! {
         ca_file: Optional<PathBuf> = "";
         /// Allows an address that begins with http://. Codes and keys then cross the network for everybody to read.
         allow_insecure_http: YesNo = "no";
-        /// How long one request to the service may take in all. No verdict takes longer than [plugin] deadline.
+        /// How long one request to the service may take in all. No verdict takes longer than `[plugin] deadline`.
         timeout: Seconds<1, 300> = "25";
         /// How long finding the service's address and connecting to it may take.
         connect_timeout: Seconds<1, 60> = "5";
@@ -38,7 +39,7 @@ options! {
         client_cert: Optional<PathBuf> = "";
         /// The private key of client_cert (PEM), readable by nobody else.
         client_key: Optional<PathBuf> = "";
-        /// An HTTP proxy, such as http://proxy.corp.example:3128. The environment is not asked.
+        /// An HTTP proxy, such as `http://proxy.corp.example:3128`. The environment is not asked.
         proxy: Optional<HttpUrl> = "";
         /// yes is the same as on_unreachable = accept.
         ignore_connection_error: YesNo = "no";
@@ -50,6 +51,27 @@ options! {
         degraded_for: Seconds<0, 604800> = "0";
     }
 }
+
+options! {
+    /// How a push is sent, whichever client sends it.
+    Push {
+        /// number: what the service gives to match is shown in a question, where the protocol can ask one; plain: it is
+        /// not asked for; off: no push is sent.
+        mode: PushMode = "number";
+        /// Other modes for single protocols, such as rdp:plain, http:off.
+        by_protocol: PushModes = "";
+        /// For how long no push is sent to a subscriber who said of one that it was not theirs; 0: it is sent again at once.
+        block: Seconds<0, 604800> = "900";
+    }
+}
+
+/// `[push]`, as it stands in the example file.
+pub static PUSH_DECLARED: SectionDeclaration = SectionDeclaration {
+    name: "push",
+    doc: &[" How a push is sent, whichever client sends it."],
+    options: Push::OPTIONS,
+    shared: &[],
+};
 
 /// Declares the sections of the first-class clients.
 macro_rules! client_sections {
@@ -68,7 +90,9 @@ macro_rules! client_sections {
         /// The sections of the remote clients that stand in the file.
         #[derive(Clone, Debug, Default)]
         pub struct ClientSections {
-            $( $(#[doc = $section_doc])+ pub $section: Option<$Section>, )+
+            $( $(#[doc = $section_doc])+ pub $section: Option<Box<$Section>>, )+
+            /// How a push is sent; there wherever a remote client is.
+            pub push: Option<Box<Push>>,
             /// Which keys belong to whom.
             pub yubico_keys: YubicoKeys,
             /// `[http NAME]`, by name.
@@ -81,7 +105,7 @@ macro_rules! client_sections {
                     $( stringify!($section) => {
                         let known = $Section::OPTIONS.iter().chain(Remote::OPTIONS);
                         declare::refuse_unknown_options(section, known, mistakes);
-                        self.$section = $Section::read(Some(section), mistakes);
+                        self.$section = $Section::read(Some(section), mistakes).map(Box::new);
                     } )+
                     _ => return false,
                 }
@@ -138,12 +162,19 @@ client_sections! {
         ikey: ServiceSecret = required "DIXXXXXXXXXXXXXXXXXX";
         /// The secret key.
         skey: ServiceSecret = required "file:duo.skey";
-        /// The device that is asked: auto, or a device's id or name.
+        /// What Enter asks for: push, phone (a call), sms (a passcode is sent and asked for), or auto: the first of these that
+        /// a device of the user can do.
+        factor: DuoFactor = "push";
+        /// The device that is asked: auto, or a device's id or name. A number that the claimant types, as in push2, goes
+        /// before it.
         device: String = "auto";
         /// Whether a user whom Duo lets in without a second factor (bypass) is let in.
         allow_bypass: YesNo = "no";
-        /// Whether the claimant has to type a shown code on the phone, where Duo offers that.
+        /// Whether the claimant has to type a shown code on the phone, where Duo asks for that. With no, Duo is told that
+        /// no code can be shown, and sends a plain push.
         verified_push: YesNo = "no";
+        /// The generation of request signatures: 5, or 2 where something in between knows only that.
+        signature: DuoSignature = "5";
     }
 
     /// Okta, by its Factors API.
@@ -161,7 +192,7 @@ client_sections! {
         short_names: YesNo = "no";
     }
 
-    /// One-time passwords of YubiKeys, by the Yubico validation protocol 2.0. [yubico_keys] says whose key is whose.
+    /// One-time passwords of YubiKeys, by the Yubico validation protocol 2.0. `[yubico_keys]` says whose key is whose.
     yubico = Yubico {
         /// The addresses of the validation servers, separated by commas: all are asked at once.
         api_urls: Urls = "https://api.yubico.com/wsapi/2.0/verify";
@@ -190,7 +221,7 @@ client_sections! {
 
 /// `[yubico_keys]`: for each subscriber the public ids (the first twelve modhex characters) of their keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct YubicoKeys(pub BTreeMap<Subscriber, Vec<String>>);
+pub struct YubicoKeys(Option<Arc<BTreeMap<Subscriber, Vec<String>>>>);
 
 impl YubicoKeys {
     const SECTION: &'static str = "yubico_keys";
@@ -215,7 +246,17 @@ impl YubicoKeys {
                 Err(flaw) => mistakes.at_option(entry.line, &section.name, &name, format_args!("the name {flaw}")),
             }
         }
-        Self(keys)
+        Self(Some(Arc::new(keys)))
+    }
+
+    /// The public ids of a subscriber's keys.
+    pub fn of(&self, subscriber: &Subscriber) -> Option<&[String]> {
+        self.0.as_ref()?.get(subscriber).map(Vec::as_slice)
+    }
+
+    /// How many subscribers there are, and how many keys they have.
+    pub fn count(&self) -> (usize, usize) {
+        self.0.as_ref().map_or((0, 0), |keys| (keys.len(), keys.values().map(Vec::len).sum()))
     }
 }
 
@@ -226,15 +267,21 @@ impl ClientSections {
         for section in sections {
             if let Some(declaration) = DECLARED.iter().find(|declaration| declaration.name == section.name) {
                 declare::refuse_unknown_options(section, declaration.all(), mistakes);
+            } else if section.name == PUSH_DECLARED.name {
+                declare::refuse_unknown_options(section, PUSH_DECLARED.all(), mistakes);
+                read.push = Push::read(Some(section), mistakes).map(Box::new);
             } else if section.name == YubicoKeys::SECTION {
                 read.yubico_keys = YubicoKeys::read(section, mistakes);
             } else if !is_http_section(&section.name) && !read.read_named(section, mistakes) {
                 let known = DECLARED.iter().chain(CLIENTS_DECLARED).map(|declaration| declaration.name);
-                let hint = suggestion(&section.name, known.chain([YubicoKeys::SECTION]), true);
+                let hint = suggestion(&section.name, known.chain([PUSH_DECLARED.name, YubicoKeys::SECTION]), true);
                 mistakes.at_line(section.line, format_args!("[{}]: unknown section{hint}", Foreign(&section.name)));
             }
         }
         read.http = HttpService::read_all(sections, mistakes);
+        if read.push.is_none() && read.remotes().next().is_some() {
+            read.push = Push::read(None, mistakes).map(Box::new);
+        }
         read
     }
 
@@ -334,7 +381,7 @@ impl ClientSections {
     pub fn hold_secret(&self) -> bool {
         let written = |secret: &ServiceSecret| matches!(secret, ServiceSecret::Written(_));
         let may_be_written = |secret: &Optional<ServiceSecret>| secret.0.as_ref().is_some_and(written);
-        let Self { privacyidea, duo, okta, yubico, oidc, yubico_keys: _, http } = self;
+        let Self { privacyidea, duo, okta, yubico, oidc, push: _, yubico_keys: _, http } = self;
         privacyidea.as_ref().is_some_and(|s| may_be_written(&s.service_password) || may_be_written(&s.validate_key))
             // The integration key is a name more than a secret.
             || duo.as_ref().is_some_and(|s| written(&s.skey))

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::clients::{CLIENTS_DECLARED, Remote};
+use super::clients::{CLIENTS_DECLARED, PUSH_DECLARED, Remote};
 use super::declare::OptionDeclaration;
 use super::http::{HttpOptions, Step, StepName};
 use super::options::DECLARED;
@@ -21,6 +21,12 @@ pub fn text() -> String {
         for option in section.options {
             one(&mut text, option, '#');
         }
+    }
+    text.push('\n');
+    comment(&mut text, PUSH_DECLARED.doc);
+    let _ = writeln!(text, "#[{}]", PUSH_DECLARED.name);
+    for option in PUSH_DECLARED.options {
+        one(&mut text, option, '#');
     }
     text.push_str("\n# A service without a client of its own: contrib/http has examples.\n#[http corp]\n");
     for option in HttpOptions::OPTIONS {

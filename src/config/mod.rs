@@ -13,9 +13,9 @@ pub mod value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-pub use clients::ClientSections;
+pub use clients::{ClientSections, Push};
 pub use mistake::{Mistake, Mistakes};
-pub use options::{Auth, Logging, Options, Plugin, Push, Throttle, Totp};
+pub use options::{Auth, Logging, Options, Plugin, Throttle, Totp};
 
 use crate::files::{self, Exposure, FileError};
 use crate::policy::throttle::Rule;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::declare::SectionDeclaration;
 use super::ini::Section;
 use super::mistake::Mistakes;
-use super::value::{Clients, Count, Destination, Format, Level, Names, PushMode, PushModes, Seconds, SecretRef};
+use super::value::{Clients, Count, Destination, Format, Level, Names, Seconds, SecretRef};
 use crate::domain::authenticator::Algorithm;
 use crate::domain::verdict::Echo;
 
@@ -32,17 +32,6 @@ sections! {
         disable_echo: Echo = "no";
         /// Protocols over which the claimant can be asked. Over any other, no answer is a push.
         interactive_protocols: Names = "rdp,ssh,telnet";
-    }
-
-    /// How a push is sent, whichever client sends it.
-    push = Push {
-        /// number: what the service gives to match is shown in a question, where the protocol can ask one; plain: it is
-        /// not asked for; off: no push is sent.
-        mode: PushMode = "number";
-        /// Other modes for single protocols, such as rdp:plain, http:off.
-        by_protocol: PushModes = "";
-        /// For how long no push is sent to a subscriber who said of one that it was not theirs; 0: it is sent again at once.
-        block: Seconds<0, 604800> = "900";
     }
 
     /// Time-based one-time passwords (RFC 6238), verified here. What stands here but valid_window is for new

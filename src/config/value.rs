@@ -1,5 +1,6 @@
 //! The types of option values: each says what it takes, and takes nothing else.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
@@ -152,16 +153,16 @@ impl ClientName {
     pub const NAMED: [Self; 6] = [Self::Totp, Self::Privacyidea, Self::Duo, Self::Okta, Self::Yubico, Self::Oidc];
 
     /// The section that configures it.
-    pub fn section(&self) -> String {
-        match self {
-            Self::Totp => "totp".into(),
-            Self::Privacyidea => "privacyidea".into(),
-            Self::Duo => "duo".into(),
-            Self::Okta => "okta".into(),
-            Self::Yubico => "yubico".into(),
-            Self::Oidc => "oidc".into(),
-            Self::Http(name) => format!("http {name}"),
-        }
+    pub fn section(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Totp => "totp",
+            Self::Privacyidea => "privacyidea",
+            Self::Duo => "duo",
+            Self::Okta => "okta",
+            Self::Yubico => "yubico",
+            Self::Oidc => "oidc",
+            Self::Http(name) => return Cow::Owned(format!("http {name}")),
+        })
     }
 }
 
@@ -360,6 +361,55 @@ impl Value for Flavour {
         match text {
             "privacyidea" => Some(Self::Privacyidea),
             "edumfa" => Some(Self::Edumfa),
+            _ => None,
+        }
+    }
+}
+
+/// What Duo is asked for where the claimant only presses Enter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DuoFactor {
+    Push,
+    Phone,
+    Sms,
+    /// The first of these that a device of the subscriber can do.
+    Auto,
+}
+
+impl Value for DuoFactor {
+    fn expected() -> String {
+        "push, phone, sms or auto".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "push" => Some(Self::Push),
+            "phone" => Some(Self::Phone),
+            "sms" => Some(Self::Sms),
+            "auto" => Some(Self::Auto),
+            _ => None,
+        }
+    }
+}
+
+/// How requests to Duo are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DuoSignature {
+    /// Over a form.
+    Two,
+    /// Over JSON.
+    Five,
+}
+
+impl Value for DuoSignature {
+    fn expected() -> String {
+        "5 or 2".into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "2" => Some(Self::Two),
+            "5" => Some(Self::Five),
             _ => None,
         }
     }

@@ -27,7 +27,9 @@ pub enum Resort {
 pub fn resort(wired: &Wired, error: &ClientError) -> Resort {
     let ClientError::Unreachable(unreachable) = error else { return Resort::None };
     match (&wired.on_unreachable, unreachable.reach) {
-        (OnUnreachable::Client(name), Reach::NotSent | Reach::Sent | Reach::Answered) => Resort::Client(name.section()),
+        (OnUnreachable::Client(name), Reach::NotSent | Reach::Sent | Reach::Answered) => {
+            Resort::Client(name.section().into_owned())
+        }
         // Open only where not one byte can have reached the service: nothing that a claimant does brings that about.
         (OnUnreachable::Accept, Reach::NotSent) => Resort::Open,
         (OnUnreachable::Accept, Reach::Sent | Reach::Answered) | (OnUnreachable::Reject, _) => Resort::None,

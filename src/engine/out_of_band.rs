@@ -24,6 +24,9 @@ use crate::store::Origin;
 /// How long to wait for another process that is about to send a push of the same session.
 const ABOUT_TO: Duration = Duration::from_millis(200);
 
+/// Why no push is sent where none is to be.
+const NO_PUSH: &str = "no push is sent over this protocol ([push])";
+
 /// Whose push holds the slot of a subscriber.
 enum Outstanding {
     /// One of this session, whose answer can be waited for.
@@ -63,7 +66,7 @@ impl Engine {
         }
         sendable_name(story, client.section())?;
         if self.mode(story.request) == PushMode::Off {
-            return Err(Denial::PushOff { reason: "no push is sent over this protocol ([push])" }.into());
+            return Err(Denial::PushOff { reason: NO_PUSH }.into());
         }
         if let Some(verdict) = self.recall(story) {
             return Ok(verdict);
@@ -110,8 +113,23 @@ impl Engine {
         }
     }
 
+    /// What a push needs that is asked for in words, with the one slot for pushes of the subscriber taken.
+    pub(super) async fn begin_push(
+        &self,
+        story: &Story<'_>,
+        wired: &Wired,
+        standing: Standing<'_>,
+    ) -> Result<Rc<Course>, End> {
+        if self.mode(story.request) == PushMode::Off {
+            return Err(Denial::PushOff { reason: NO_PUSH }.into());
+        }
+        let course = self.course(story, wired, held::new_id().map_err(own_fault)?, standing);
+        self.take_push_slot(story, &course).await?;
+        Ok(course)
+    }
+
     /// Takes the one slot for pushes of the subscriber.
-    pub(super) async fn take_push_slot(&self, story: &Story<'_>, course: &Course) -> Result<(), End> {
+    async fn take_push_slot(&self, story: &Story<'_>, course: &Course) -> Result<(), End> {
         let (now, key) = (story.moment.now, push::slot(&story.origin.subscriber));
         let expires = now.plus(story.moment.allowance.as_secs() + 2);
         if self.store.take_slot(&key, &course.id.0, 1, now, expires).await? {
@@ -165,7 +183,7 @@ impl Engine {
             origin: story.origin.clone(),
             id,
             mark: story.mark.get(),
-            block: self.push.block.0,
+            block: self.push.as_ref().map_or(0, |push| push.block.0),
             absent: standing.absent(),
             state: OnceCell::new(),
             pushes: Rc::clone(&self.pushes),
@@ -288,14 +306,10 @@ impl Engine {
 
     /// How pushes go over the protocol of `request`.
     pub(super) fn mode(&self, request: &Request) -> PushMode {
+        let Some(push) = &self.push else { return PushMode::Off };
         let protocol = request.session.protocol.as_deref();
-        let named = self
-            .push
-            .by_protocol
-            .0
-            .iter()
-            .find(|(name, _)| protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(name)));
-        named.map_or(self.push.mode, |(_, mode)| *mode)
+        let is_meant = |name: &str| protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(name));
+        push.by_protocol.0.iter().find(|(name, _)| is_meant(name)).map_or(push.mode, |(_, mode)| *mode)
     }
 
     pub(super) fn numbers(&self, request: &Request) -> Numbers {

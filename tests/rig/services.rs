@@ -260,6 +260,28 @@ impl Yubival {
     }
 }
 
+// ---------------------------------------------------------------------------------------------------------------- Duo
+
+/// The vendor's own client library for Duo.
+pub struct DuoLibrary {
+    server: Server,
+}
+
+impl DuoLibrary {
+    /// Installs it.
+    pub fn install() -> Option<Self> {
+        Some(Self { server: Server::start("duo/start-duo-client.sh", &[], 1)? })
+    }
+
+    /// What came of each call that it makes to the server at `port`, signed in one `generation`.
+    pub fn ask(&self, port: u16, ikey: &str, skey: &str, generation: u8) -> Vec<(String, Value)> {
+        let mut command = Command::new(self.server.said("PYTHON"));
+        command.arg(script("duo/vendor.py")).args([&port.to_string(), ikey, skey, &generation.to_string()]);
+        let said = finish(&mut command, b"").ok();
+        said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
 // --------------------------------------------------------------------------------------------------- OpenID provider
 
 /// An OpenID provider with the device flow (RFC 8628), as new; it wants to be asked each second. Half a second to start.

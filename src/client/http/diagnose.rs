@@ -149,8 +149,12 @@ fn describe(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<String> {
 
 fn tls_remedy(error: &str) -> &'static str {
     match error {
-        _ if error.contains("UnknownIssuer") => "nobody trusted signed it: name the authority's certificate in ca_file",
-        _ if error.contains("NotValidForName") => "the certificate is for another name: write that name in plugin.ini",
+        _ if error.contains("UnknownIssuer") || error.contains("BadSignature") => {
+            "nobody trusted signed it: name the authority's certificate in ca_file"
+        }
+        _ if error.contains("not valid for name") || error.contains("NotValidForName") => {
+            "the certificate is for another name: write that name in plugin.ini"
+        }
         _ if error.contains("Expired") || error.contains("expired") => "the service needs a new certificate",
         _ if error.contains("NotValidYet") => "check the clock of this machine",
         _ if error.contains("pin_sha256") => "if the service has a new key, write its SHA-256 into pin_sha256",

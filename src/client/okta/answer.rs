@@ -7,7 +7,7 @@ use url::Url;
 
 use super::Stop;
 use crate::client::ClientError;
-use crate::client::http::{Answer, Look};
+use crate::client::http::Answer;
 use crate::domain::foreign::Foreign;
 use crate::domain::outcome::{Factor, Outcome, Proof, Refusal};
 
@@ -150,14 +150,24 @@ pub fn of_code(answer: &Answer) -> Result<Outcome, Stop> {
     result(&value, Factor::Otp)?.ok_or_else(|| unexpected("Okta says WAITING of a code").into())
 }
 
+/// What a look at a push finds.
+pub enum Seen {
+    Answered(Outcome),
+    /// Not yet; and the number that the claimant must choose, if there is one.
+    Waiting(Option<String>),
+}
+
 /// What Okta says of a push that was sent.
-pub fn of_push(answer: &Answer) -> Result<Look<Outcome>, Stop> {
+pub fn of_push(answer: &Answer) -> Result<Seen, Stop> {
     let value = body(answer, &[200], Asked::Poll)?;
-    Ok(result(&value, Factor::Push)?.map_or(Look::Pending, Look::Done))
+    match result(&value, Factor::Push)? {
+        Some(outcome) => Ok(Seen::Answered(outcome)),
+        None => Ok(Seen::Waiting(number(&value)?)),
+    }
 }
 
 /// The number that the claimant must choose, if the answer has one.
-pub fn number(value: &Value) -> Result<Option<String>, ClientError> {
+fn number(value: &Value) -> Result<Option<String>, ClientError> {
     let Some(answer) = value.pointer("/_embedded/challenge/correctAnswer").filter(|answer| !answer.is_null()) else {
         return Ok(None);
     };

@@ -4,7 +4,8 @@
 //! differs at the commit is written. Nobody else sees a count in between, since the transaction holds the store.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::collections::btree_map;
 use std::hash::Hasher;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -30,7 +31,8 @@ const SOURCE: u8 = 2;
 pub struct Tallies {
     limits: Limits,
     salt: [u8; 16],
-    open: RefCell<HashMap<Key, Entry>>,
+    /// By keys that are hashes already.
+    open: RefCell<BTreeMap<Key, Entry>>,
 }
 
 struct Entry {
@@ -43,7 +45,7 @@ struct Entry {
 
 impl Tallies {
     pub fn new(limits: Limits, salt: [u8; 16]) -> Self {
-        Self { limits, salt, open: RefCell::new(HashMap::new()) }
+        Self { limits, salt, open: RefCell::new(BTreeMap::new()) }
     }
 
     pub fn standing(&self, connection: &Connection, origin: &Origin, now: UnixTime) -> rusqlite::Result<Ruling> {
@@ -62,8 +64,14 @@ impl Tallies {
     }
 
     pub fn charge(&self, connection: &Connection, origin: &Origin, now: UnixTime) -> rusqlite::Result<Ruling> {
-        self.change(connection, origin, |rule, tally, _| tally.map(|tally| rule.current(tally, now)))?;
-        let ruling = self.standing(connection, origin, now)?;
+        let mut ruling = Ruling::Heard;
+        self.change(connection, origin, |rule, tally, limit| {
+            let tally = tally.map(|tally| rule.current(tally, now));
+            if let (Ruling::Heard, Some(wait)) = (&ruling, tally.and_then(|tally| rule.wait(tally, now))) {
+                ruling = Ruling::Wait { wait, by: limit };
+            }
+            tally
+        })?;
         if ruling == Ruling::Heard {
             self.change(connection, origin, |rule, tally, _| Some(rule.charged(tally, now)))?;
         }
@@ -114,14 +122,14 @@ impl Tallies {
         &self,
         connection: &Connection,
         origin: &Origin,
-        change: impl Fn(&Rule, Option<Tally>, Limit) -> Option<Tally>,
+        mut change: impl FnMut(&Rule, Option<Tally>, Limit) -> Option<Tally>,
     ) -> rusqlite::Result<()> {
         for (limit, name) in keys(origin) {
             let key = self.key(limit, name);
             let mut open = self.open.borrow_mut();
             let entry = match open.entry(key) {
-                std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::hash_map::Entry::Vacant(place) => {
+                btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                btree_map::Entry::Vacant(place) => {
                     let stored = stored(connection, &key)?;
                     let subscriber = matches!(limit, Limit::Subscriber).then(|| name.to_owned());
                     place.insert(Entry { limit, subscriber, stored, now: stored })
