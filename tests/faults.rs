@@ -94,6 +94,20 @@ fn clients() -> Vec<Client> {
             pushes: true,
             exceptions: &[],
         },
+        Client {
+            name: "http corp",
+            section: "url = ADDRESS\nauth = bearer\nauth_secret = canary-token\n",
+            more: "[http corp otp]\nrequest = POST /check\njson = {\"user\": \"{user}\", \"pass\": \"{otp}\"}\n\
+                   success = /result = true\nfailure = /result = false\n\
+                   [http corp push_start]\nrequest = POST /push\nform = user={user}\npending = /result = true\n\
+                   capture = txid /txid digits\n\
+                   [http corp push_poll]\nrequest = GET /push/{txid}\nsuccess = /result = true\n\
+                   pending = /result = \"pending\"\nfailure = /result = false\n",
+            accept: Response::json(200, &json!({"result": true, "txid": "12345"})),
+            code: "123456",
+            pushes: true,
+            exceptions: &[],
+        },
     ]
 }
 

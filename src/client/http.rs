@@ -9,6 +9,7 @@ pub mod json;
 pub mod resolve;
 pub mod tls;
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::error::Error as StdError;
 use std::io;
@@ -77,6 +78,32 @@ pub enum Body {
     Json(Secret<String>),
 }
 
+impl Body {
+    const fn content_type(&self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Form(_) => Some("application/x-www-form-urlencoded"),
+            Self::Json(_) => Some("application/json"),
+        }
+    }
+
+    /// The text that is sent.
+    pub fn encoded(&self) -> Secret<String> {
+        match self {
+            Self::None => Secret::new(String::new()),
+            Self::Form(pairs) => {
+                let mut form = url::form_urlencoded::Serializer::new(String::new());
+                for (name, value) in pairs {
+                    // Leaves in the body, over TLS.
+                    form.append_pair(name, value.expose());
+                }
+                Secret::new(form.finish())
+            }
+            Self::Json(json) => json.clone(),
+        }
+    }
+}
+
 /// How long the answer may take.
 #[derive(Clone, Copy, Debug)]
 pub enum Wait {
@@ -90,7 +117,7 @@ pub enum Wait {
 pub struct Call {
     pub method: Method,
     pub url: Url,
-    pub headers: Vec<(&'static str, Secret<String>)>,
+    pub headers: Vec<(Cow<'static, str>, Secret<String>)>,
     pub body: Body,
     pub wait: Wait,
 }
@@ -107,8 +134,8 @@ impl Call {
     }
 
     /// The same with one more header.
-    pub fn header(mut self, name: &'static str, value: Secret<String>) -> Self {
-        self.headers.push((name, value));
+    pub fn header(mut self, name: impl Into<Cow<'static, str>>, value: Secret<String>) -> Self {
+        self.headers.push((name.into(), value));
         self
     }
 
@@ -399,23 +426,15 @@ impl Http {
             let mut value = HeaderValue::from_str(value.expose())
                 .map_err(|_| ClientError::Unusable(format!("the header {name} would hold characters that none can")))?;
             value.set_sensitive(true);
-            request = request.header(name, value);
+            request = request.header(&*name, value);
         }
-        request = match body {
-            Body::None if is_get => request,
-            // Whoever may send a body says that there is none (RFC 9110, 8.6).
-            Body::None => request.header(CONTENT_LENGTH, 0),
-            Body::Form(pairs) => {
-                let mut form = url::form_urlencoded::Serializer::new(String::new());
-                for (name, value) in &pairs {
-                    // Leaves in the body, over TLS.
-                    form.append_pair(name, value.expose());
-                }
-                request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.finish())
-            }
+        match body.content_type() {
             // Leaves in the body, over TLS.
-            Body::Json(json) => request.header(CONTENT_TYPE, "application/json").body(json.expose().clone()),
-        };
+            Some(kind) => request = request.header(CONTENT_TYPE, kind).body(body.encoded().expose().clone()),
+            None if is_get => {}
+            // Whoever may send a body says that there is none (RFC 9110, 8.6).
+            None => request = request.header(CONTENT_LENGTH, 0),
+        }
         if !request.try_clone().is_some_and(|clone| clone.build().is_ok_and(|r| r.headers().contains_key(ACCEPT))) {
             request = request.header(ACCEPT, "application/json");
         }

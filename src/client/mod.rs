@@ -5,6 +5,7 @@
 
 pub mod diagnosis;
 pub mod duo;
+pub mod generic;
 pub mod http;
 pub mod oidc;
 pub mod okta;
@@ -336,7 +337,9 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
             Rc::new(yubico::YubicoClient::new(sections.yubico.as_ref()?, &sections.yubico_keys, parts))
         }
         ClientName::Oidc => Rc::new(oidc::OidcClient::new(sections.oidc.as_ref()?, parts)),
-        ClientName::Http(_) => return None,
+        ClientName::Http(service) => {
+            Rc::new(generic::GenericClient::new(name.section().into_owned(), sections.http.get(service)?, parts))
+        }
     };
     let remote = sections.remote(name);
     Some(Wired {

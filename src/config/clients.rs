@@ -377,7 +377,7 @@ impl ClientSections {
                 self.yubico.as_ref().map(|s| s.api_urls.0.iter().map(|url| ("api_urls", url)).collect())
             }
             ClientName::Oidc => self.oidc.as_ref().map(|s| vec![("issuer", &s.issuer)]),
-            ClientName::Http(service) => self.http.get(service).map(|s| vec![("url", &s.url)]),
+            ClientName::Http(service) => self.http.get(service).map(HttpService::urls),
         };
         urls.unwrap_or_default()
     }

@@ -50,17 +50,8 @@ pub fn value<T: Value>(section: Option<&Section>, name: &str, default: &str, mis
     let Some((section, entry)) = section.and_then(|s| s.entries.iter().find(|e| e.name == name).map(|e| (s, e))) else {
         return T::parse(default);
     };
-    let value = T::parse(&entry.value);
-    if value.is_none() {
-        let expected = T::expected();
-        if T::SECRET {
-            mistakes.at_option(entry.line, &section.name, name, format_args!("expected {expected}"));
-        } else {
-            let found = Foreign(&entry.value);
-            mistakes.at_option(entry.line, &section.name, name, format_args!("expected {expected}, found \"{found}\""));
-        }
-    }
-    value
+    let note = |what: String| mistakes.at_option(entry.line, &section.name, name, what);
+    T::read(&entry.value).map_err(note).ok()
 }
 
 /// Notes every option of `section` that is not in `known`.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::clients::{CLIENTS_DECLARED, PUSH_DECLARED, Remote};
 use super::declare::OptionDeclaration;
+use super::http::{HttpOptions, Step, StepName};
 use super::options::DECLARED;
 
 /// What `countersign example` prints: every option with what it means and what it takes, its default behind a `;`.
@@ -25,6 +26,15 @@ pub fn text() -> String {
     comment(&mut text, PUSH_DECLARED.doc);
     let _ = writeln!(text, "#[{}]", PUSH_DECLARED.name);
     for option in PUSH_DECLARED.options {
+        one(&mut text, option, '#');
+    }
+    text.push_str("\n# A service without a client of its own: contrib/http has examples.\n#[http corp]\n");
+    for option in HttpOptions::OPTIONS {
+        one(&mut text, option, '#');
+    }
+    let steps = StepName::ALL.map(StepName::word).join(", ");
+    let _ = writeln!(text, "\n# One request of it, in a section for each: {steps}.\n#[http corp otp]");
+    for option in Step::OPTIONS {
         one(&mut text, option, '#');
     }
     text.push_str("\n# In the section of every remote service there may also stand:\n");

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use data_encoding::BASE64;
 
 use crate::domain::authenticator::Algorithm;
+use crate::domain::foreign::Foreign;
 use crate::domain::secret::Secret;
 use crate::domain::verdict::Echo;
 
@@ -19,6 +20,21 @@ pub trait Value: Sized {
 
     /// The value of `text`; `None` where it is not what is expected.
     fn parse(text: &str) -> Option<Self>;
+
+    /// The value of `text`.
+    ///
+    /// # Errors
+    /// What is wrong with it, for the operator.
+    fn read(text: &str) -> Result<Self, String> {
+        Self::parse(text).ok_or_else(|| {
+            let expected = Self::expected();
+            if Self::SECRET {
+                format!("expected {expected}")
+            } else {
+                format!("expected {expected}, found \"{}\"", Foreign(text))
+            }
+        })
+    }
 }
 
 /// A duration in whole seconds.
@@ -203,6 +219,10 @@ impl<T: Value> Value for Optional<T> {
 
     fn parse(text: &str) -> Option<Self> {
         if text.is_empty() { Some(Self(None)) } else { T::parse(text).map(|value| Self(Some(value))) }
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Ok(Self(None)) } else { T::read(text).map(|value| Self(Some(value))) }
     }
 }
 

@@ -1,0 +1,429 @@
+//! `[http NAME]`: any HTTP service, as plugin.ini describes it.
+//!
+//! An accept needs a success rule of a step that may accept, met by values of the right type in an answer that was read
+//! strictly. Whatever meets no rule is a communication error.
+
+mod credentials;
+mod facts;
+mod judge;
+
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use super::diagnosis::{Finding, Findings};
+use super::http::header::ACCEPT;
+use super::http::{Answer, Body, Call, Http, Look, Method};
+use super::{Chore, ClientError, Codes, MfaClient, Parts, Place, Push, Reply, refused};
+use crate::clock;
+use crate::config::http::request::{Target, Verb};
+use crate::config::http::template::Template;
+use crate::config::http::{HttpService, ResponseForm, Step, StepName};
+use crate::domain::attempt::Attempt;
+use crate::domain::outcome::{ClientState, Denial, Factor, Outcome, Proof, Refusal};
+use crate::domain::secret::{Secret, TypedCode};
+use crate::domain::time::{Moment, UnixTime};
+use credentials::Credentials;
+use facts::{Captured, Facts, Waiting};
+use judge::{Judge, Meaning};
+
+/// The client of `[http NAME]`.
+pub struct GenericClient {
+    section: String,
+    service: HttpService,
+    http: Http,
+    credentials: Credentials,
+}
+
+/// What came of a step.
+enum Heard {
+    Success(Captured),
+    Pending { captured: Captured, show: Option<String> },
+    Denied(Denial),
+}
+
+/// Why there is no request.
+enum Obstacle {
+    /// The name cannot stand where it would have to.
+    Name,
+    /// What it would need was never captured.
+    Gone,
+    Error(ClientError),
+}
+
+impl From<ClientError> for Obstacle {
+    fn from(error: ClientError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// The question for a code, where the section has none.
+const QUESTION: &str = "Enter the one-time password:";
+
+impl GenericClient {
+    /// A client of the service that `section` describes.
+    pub fn new(section: String, service: &HttpService, parts: &Parts<'_>) -> Self {
+        let http = Http::new(&service.url.0, &service.remote, parts.resolve());
+        Self { section, service: service.clone(), http, credentials: Credentials::new(service, parts) }
+    }
+
+    fn has(&self, step: StepName) -> bool {
+        self.service.steps.contains_key(&step)
+    }
+
+    /// Sends the request of a step and judges the answer. It is sent once; a second time only where the service did not
+    /// take the token, and nothing in it is used up by being sent.
+    async fn ask(
+        &self,
+        name: StepName,
+        attempt: &Attempt<'_>,
+        captured: &Captured,
+        otp: Option<&TypedCode>,
+    ) -> Result<Heard, ClientError> {
+        let Some(step) = self.service.steps.get(&name) else {
+            return Err(ClientError::Unusable(format!("there is no step {}", name.word())));
+        };
+        let facts = Facts::new(attempt, captured, otp)?;
+        let mut answer = match self.send(step, attempt.moment, &facts).await {
+            Ok(answer) => answer,
+            Err(obstacle) => return heard(obstacle),
+        };
+        let mut renewed = None;
+        if answer.status == 401 && self.credentials.are_renewable() {
+            self.credentials.forget_token();
+            let may_repeat = !name.takes_code() && name != StepName::Finalize;
+            if !may_repeat {
+                let text = "status 401: the service did not take the token; the next request gets a new one, this one is \
+                            not sent twice";
+                return Err(ClientError::communication("credentials_refused", text));
+            }
+            let facts = Facts::new(attempt, captured, otp)?;
+            answer = match self.send(step, attempt.moment, &facts).await {
+                Ok(answer) => answer,
+                Err(obstacle) => return heard(obstacle),
+            };
+            renewed = Some(facts);
+        }
+        let judge = Judge {
+            section: &self.section,
+            name,
+            step,
+            form: self.service.response,
+            facts: renewed.as_ref().unwrap_or(&facts),
+            captured,
+            http: &self.http,
+            are_credentials_given: self.credentials.are_given(),
+        };
+        Ok(match judge.judge(&answer)? {
+            Meaning::Success(captured) => Heard::Success(captured),
+            Meaning::Pending(captured) => {
+                let show = step.show.0.as_ref().and_then(|show| self.show(show, attempt, &captured));
+                Heard::Pending { captured, show }
+            }
+            Meaning::Refused { why, said } => Heard::Denied(Denial::refused(why, &said)),
+        })
+    }
+
+    /// What the claimant sees; `None` where a part of it was not given.
+    fn show(&self, show: &Template, attempt: &Attempt<'_>, captured: &Captured) -> Option<String> {
+        let facts = Facts::new(attempt, captured, None).ok()?;
+        let text = show.fill(|name| facts.value(name))?;
+        Some(facts::shown(text.trim())).filter(|text| !text.is_empty())
+    }
+
+    async fn send(&self, step: &Step, moment: Moment, facts: &Facts<'_>) -> Result<Answer, Obstacle> {
+        let until = moment.until();
+        let call = self.call(step, facts)?;
+        let call = self.credentials.sign(&self.http, call, moment, until).await?;
+        Ok(self.http.send(call, until).await?)
+    }
+
+    fn call(&self, step: &Step, facts: &Facts<'_>) -> Result<Call, Obstacle> {
+        let value = |name: &str| facts.value(name);
+        let fill = |template: &Template| template.fill(value).ok_or(Obstacle::Gone);
+        let secret = |text: Zeroizing<String>| Secret::new(text.as_str().to_owned());
+        let mut url = self.address(&step.request.target, facts)?;
+        if let Some(pairs) = &step.query.0 {
+            let pairs =
+                pairs.0.iter().map(|(name, value)| Ok((name, fill(value)?))).collect::<Result<Vec<_>, Obstacle>>()?;
+            url.query_pairs_mut().extend_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        }
+        let mut call = Call::new(method(step.request.verb), url);
+        let accept = match self.service.response {
+            ResponseForm::Json => None,
+            ResponseForm::KvLines => Some("text/plain"),
+            ResponseForm::Form => Some("application/x-www-form-urlencoded"),
+        };
+        let headers = step.headers.0.iter().flat_map(|headers| &headers.0);
+        let says_itself = headers.clone().any(|(name, _)| name == ACCEPT.as_str());
+        if let Some(accept) = accept.filter(|_| !says_itself) {
+            call = call.header(ACCEPT.as_str(), Secret::new(accept.to_owned()));
+        }
+        for (name, value) in headers {
+            call = call.header(name.clone(), secret(fill(value)?));
+        }
+        if let Some(pairs) = &step.form.0 {
+            let pair = |(name, value): &(String, Template)| Ok((name.clone(), secret(fill(value)?)));
+            return Ok(call.body(Body::Form(pairs.0.iter().map(pair).collect::<Result<_, Obstacle>>()?)));
+        }
+        Ok(match &step.json.0 {
+            Some(json) => call.body(Body::Json(secret(json.fill(&value).ok_or(Obstacle::Gone)?))),
+            None => call,
+        })
+    }
+
+    fn address(&self, target: &Target, facts: &Facts<'_>) -> Result<url::Url, Obstacle> {
+        let (segments, slash) = match target {
+            Target::Link(name) => {
+                let url = facts.value(name).and_then(|link| url::Url::parse(link).ok());
+                return url.filter(|url| self.http.is_origin_of(url)).ok_or(Obstacle::Gone);
+            }
+            Target::Path { segments, slash } => (segments, *slash),
+        };
+        let filled = segments.iter().map(|segment| segment.fill(|name| facts.value(name)).ok_or(Obstacle::Gone));
+        let filled = filled.collect::<Result<Vec<_>, _>>()?;
+        let texts: Vec<&str> = filled.iter().map(|text| text.as_str()).collect();
+        let url = if texts.is_empty() { Some(self.http.base().clone()) } else { self.http.url(&texts) };
+        let mut url = url.ok_or_else(|| {
+            let is_unfit = |text: &str| matches!(text, "" | "." | "..");
+            let mut unfit = segments.iter().zip(&texts).filter(|(_, text)| is_unfit(text)).map(|(segment, _)| segment);
+            if unfit.any(|segment| segment.placeholders().any(|name| name == "user")) {
+                return Obstacle::Name;
+            }
+            let text = "what was captured cannot be part of an address";
+            Obstacle::Error(ClientError::communication("unexpected_answer", text))
+        })?;
+        if slash && let Ok(mut path) = url.path_segments_mut() {
+            path.push("");
+        }
+        Ok(url)
+    }
+
+    async fn verify(
+        &self,
+        attempt: &Attempt<'_>,
+        otp: &TypedCode,
+        state: Option<&ClientState>,
+    ) -> Result<Outcome, ClientError> {
+        // Looked at only.
+        if !self.service.code.fits(otp.expose()) {
+            return Ok(refused(Refusal::MalformedCode, "what was typed is not what code in the section expects"));
+        }
+        let (name, captured) = match state.map(facts::find) {
+            None | Some(Some((Waiting::Pushed, _))) => (StepName::Otp, Captured::new()),
+            Some(Some((Waiting::Asked, captured))) if self.has(StepName::Answer) => (StepName::Answer, captured),
+            Some(Some((Waiting::Asked, _))) => (StepName::Otp, Captured::new()),
+            Some(None) => return Ok(Outcome::Denied(Denial::ChallengeGone)),
+        };
+        if !self.has(name) {
+            let said = "the service takes a code only in answer to its own question: press Enter first";
+            return Ok(refused(Refusal::ServicePolicy, said));
+        }
+        match self.ask(name, attempt, &captured, Some(otp)).await? {
+            Heard::Success(_) => Ok(verified(Factor::Otp)),
+            Heard::Pending { captured, show } => question(show, &captured),
+            Heard::Denied(denial) => Ok(Outcome::Denied(denial)),
+        }
+    }
+
+    async fn start(&self, attempt: &Attempt<'_>) -> Result<Outcome, ClientError> {
+        let first = if self.has(StepName::PushStart) { StepName::PushStart } else { StepName::OtpStart };
+        let (captured, show) = match self.begin(first, attempt, &Captured::new()).await? {
+            Ok(begun) => begun,
+            Err(denial) => return Ok(Outcome::Denied(denial)),
+        };
+        if first == StepName::OtpStart {
+            return question(show, &captured);
+        }
+        let (captured, show) = if self.has(StepName::PushSend) {
+            match self.begin(StepName::PushSend, attempt, &captured).await? {
+                Ok((captured, later)) => (captured, later.or(show)),
+                Err(denial) => return Ok(Outcome::Denied(denial)),
+            }
+        } else {
+            (captured, show)
+        };
+        let show =
+            show.map(|show| show.trim_end_matches(['.', '!', ':', ' ']).to_owned()).filter(|show| !show.is_empty());
+        Ok(Outcome::Pushed { show, state: facts::keep(Waiting::Pushed, &captured)? })
+    }
+
+    /// A step after which something is to come.
+    async fn begin(
+        &self,
+        name: StepName,
+        attempt: &Attempt<'_>,
+        captured: &Captured,
+    ) -> Result<Result<(Captured, Option<String>), Denial>, ClientError> {
+        match self.ask(name, attempt, captured, None).await? {
+            Heard::Pending { captured, show } => Ok(Ok((captured, show))),
+            Heard::Denied(denial) => Ok(Err(denial)),
+            // Such a step has no rule for it.
+            Heard::Success(_) => Err(unexpected(name)),
+        }
+    }
+
+    async fn wait(&self, attempt: &Attempt<'_>, state: &ClientState) -> Result<Outcome, ClientError> {
+        let Some((Waiting::Pushed, mut captured)) = facts::find(state) else {
+            return Ok(Outcome::Denied(Denial::ChallengeGone));
+        };
+        let looked = self.http.poll(attempt.moment.until(), async || {
+            Ok(match self.ask(StepName::PushPoll, attempt, &captured, None).await? {
+                // What the service says anew is what it wants to hear next time.
+                Heard::Pending { captured: newer, show: _ } => {
+                    captured = newer;
+                    Look::Pending
+                }
+                Heard::Success(captured) => Look::Done(Ok(captured)),
+                Heard::Denied(denial) => Look::Done(Err(denial)),
+            })
+        });
+        let captured = match looked.await? {
+            None => {
+                return Ok(refused(Refusal::PushUnanswered, "nobody answered the push within the time of the verdict"));
+            }
+            Some(Err(denial)) => return Ok(Outcome::Denied(denial)),
+            Some(Ok(captured)) => captured,
+        };
+        if !self.has(StepName::Finalize) {
+            return Ok(verified(Factor::Push));
+        }
+        match self.ask(StepName::Finalize, attempt, &captured, None).await? {
+            Heard::Success(_) => Ok(verified(Factor::Push)),
+            Heard::Denied(denial) => Ok(Outcome::Denied(denial)),
+            Heard::Pending { captured: _, show: _ } => Err(unexpected(StepName::Finalize)),
+        }
+    }
+
+    async fn take_back(&self, attempt: &Attempt<'_>, state: &ClientState) {
+        let Some(step) = self.service.steps.get(&StepName::Cancel) else { return };
+        let Some((Waiting::Pushed, captured)) = facts::find(state) else { return };
+        if let Ok(facts) = Facts::new(attempt, &captured, None) {
+            // Nobody waits for it, and the push ends by itself.
+            let _ = self.send(step, attempt.moment, &facts).await;
+        }
+    }
+
+    async fn findings(&self, now: UnixTime, until: Instant) -> Vec<Finding> {
+        let mut findings = self.http.diagnose(now, until).await;
+        if findings.iter().any(|finding| finding.result.is_err()) {
+            return findings;
+        }
+        let allowance = clock::left(until).max(Duration::from_millis(1));
+        let moment = Moment { now, deadline: until, allowance };
+        let health = self.service.health.0.as_ref().map(|health| &health.0.target);
+        let url = match health {
+            Some(Target::Path { segments, slash: _ }) => {
+                let texts: Vec<&str> = segments.iter().flat_map(Template::texts).collect();
+                self.http.url(&texts)
+            }
+            Some(Target::Link(_)) | None => None,
+        };
+        let call = Call::new(Method::GET, url.clone().unwrap_or_else(|| self.http.base().clone()));
+        let remedy = "check auth, auth_user, auth_secret and what else goes with them";
+        let call = match self.credentials.sign(&self.http, call, moment, until).await {
+            Ok(call) => call,
+            Err(error) => {
+                findings.push(Finding::error("credentials", &error, remedy));
+                return findings;
+            }
+        };
+        findings.push(Finding::well("credentials", format!("auth = {}", self.service.auth.word())));
+        if url.is_none() {
+            let text = "none was made: health in the section names no path that could be asked without harm";
+            findings.push(Finding::well("request", text));
+            return findings;
+        }
+        findings.push(match self.http.send(call, until).await {
+            Ok(answer) if (200..=299).contains(&answer.status) => {
+                Finding::well("request", format!("health: status {}", answer.status))
+            }
+            Ok(answer) if matches!(answer.status, 401 | 403) => {
+                Finding::wrong("permissions", format!("health: status {}", answer.status), remedy)
+            }
+            Ok(answer) => Finding::error("request", &answer.unexpected(), "check health, and the service's own log"),
+            Err(error) => Finding::error("request", &error, "check health, and the service's own log"),
+        });
+        findings
+    }
+}
+
+/// The one outcome that lets anybody in.
+fn verified(factor: Factor) -> Outcome {
+    Outcome::Verified(Proof { factor, reason: "verified".into() })
+}
+
+fn question(show: Option<String>, captured: &Captured) -> Result<Outcome, ClientError> {
+    let state = facts::keep(Waiting::Asked, captured)?;
+    Ok(Outcome::Ask { prompt: show.unwrap_or_else(|| QUESTION.to_owned()), state })
+}
+
+fn heard(obstacle: Obstacle) -> Result<Heard, ClientError> {
+    match obstacle {
+        Obstacle::Name => {
+            let denial =
+                Denial::refused(Refusal::MalformedName, "the name cannot be part of an address; nobody was asked");
+            Ok(Heard::Denied(denial))
+        }
+        Obstacle::Gone => Ok(Heard::Denied(Denial::ChallengeGone)),
+        Obstacle::Error(error) => Err(error),
+    }
+}
+
+fn unexpected(step: StepName) -> ClientError {
+    ClientError::communication("unexpected_answer", format!("{} ended in what it cannot end in", step.word()))
+}
+
+const fn method(verb: Verb) -> Method {
+    match verb {
+        Verb::Get => Method::GET,
+        Verb::Post => Method::POST,
+        Verb::Put => Method::PUT,
+        Verb::Patch => Method::PATCH,
+        Verb::Delete => Method::DELETE,
+    }
+}
+
+impl MfaClient for GenericClient {
+    fn section(&self) -> &str {
+        &self.section
+    }
+
+    fn place(&self) -> Place {
+        Place::Remote
+    }
+
+    /// Also where only a code can be sent: that is what is done where none was typed.
+    fn push(&self) -> Push {
+        if self.has(StepName::PushStart) || self.has(StepName::OtpStart) { Push::Able } else { Push::Unable }
+    }
+
+    fn codes(&self) -> Codes {
+        if self.has(StepName::Otp) || self.has(StepName::Answer) { Codes::Able } else { Codes::Unable }
+    }
+
+    fn otp_authenticate<'a>(
+        &'a self,
+        attempt: &'a Attempt<'a>,
+        otp: &'a TypedCode,
+        state: Option<&'a ClientState>,
+    ) -> Reply<'a> {
+        Box::pin(self.verify(attempt, otp, state))
+    }
+
+    fn push_start<'a>(&'a self, attempt: &'a Attempt<'a>) -> Reply<'a> {
+        Box::pin(self.start(attempt))
+    }
+
+    fn push_wait<'a>(&'a self, attempt: &'a Attempt<'a>, state: &'a ClientState) -> Reply<'a> {
+        Box::pin(self.wait(attempt, state))
+    }
+
+    fn push_cancel<'a>(&'a self, attempt: &'a Attempt<'a>, state: &'a ClientState) -> Chore<'a> {
+        Box::pin(self.take_back(attempt, state))
+    }
+
+    fn diagnose(&self, now: UnixTime, until: Instant) -> Findings<'_> {
+        Box::pin(self.findings(now, until))
+    }
+}
