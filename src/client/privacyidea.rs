@@ -42,6 +42,7 @@ pub struct PrivacyideaClient {
     account: Option<Account>,
     realm: Option<String>,
     flavour: Flavour,
+    declined_is_report: YesNo,
     require_token_serial: YesNo,
 }
 
@@ -74,6 +75,7 @@ impl PrivacyideaClient {
             account: account.map(|(user, password)| Account::new(user, parts.secret(password))),
             realm: options.realm.0.clone(),
             flavour: options.flavour,
+            declined_is_report: options.declined_is_report,
             require_token_serial: options.require_token_serial,
         }
     }
@@ -178,11 +180,13 @@ impl PrivacyideaClient {
         }
     }
 
-    /// eduMFA's phones have no word for "not me": a no is a no there.
+    /// A declined push is somebody else's where every phone asks which is meant; eduMFA's have no word for it.
     fn reported(&self, why: Refusal) -> Refusal {
-        match (self.flavour, why) {
-            (Flavour::Edumfa, Refusal::PushReported) => Refusal::PushRefused,
-            (Flavour::Edumfa | Flavour::Privacyidea, why) => why,
+        match (self.flavour, self.declined_is_report, why) {
+            (Flavour::Edumfa, _, Refusal::PushReported) | (Flavour::Privacyidea, YesNo::No, Refusal::PushReported) => {
+                Refusal::PushRefused
+            }
+            (Flavour::Edumfa | Flavour::Privacyidea, YesNo::Yes | YesNo::No, why) => why,
         }
     }
 

@@ -150,6 +150,9 @@ client_sections! {
         /// Whether an accept must name the token that was verified. no only where a policy of the server hides it: a server
         /// can be told to accept users who have no token.
         require_token_serial: YesNo = "yes";
+        /// Whether a declined push says "that was not me" and blocks further ones (`[push] block`). The server cannot tell it
+        /// from a plain no: yes where every phone has an app that asks which of the two is meant.
+        declined_is_report: YesNo = "no";
         /// The server's public key (PEM): every answer must be signed with it. Empty: signatures are not checked.
         signature_key: Optional<PathBuf> = "";
     }

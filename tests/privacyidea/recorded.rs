@@ -203,9 +203,9 @@ fn pushes(server: &PrivacyIdea, table: &mut Table) {
     let pushy = || server.phone("PIPU_PUSHY");
     push(table, "push-finalize-ok", &home_, "pushy", "", pushy().accept(), "accept/push");
     push(table, "tc-push", &triggering, "pushy", "", pushy().accept(), "accept/push");
-    push(table, "push-poll-declined-plain", &home_, "pushy", "", pushy().decline(), REPORTED);
+    push(table, "push-poll-declined-plain", &home_, "pushy", "", pushy().decline(), REFUSED);
     let unknown = pushy().decline_because("unknown_trigger");
-    push(table, "push-poll-declined-unknown", &home_, "pushy", "", unknown, REPORTED);
+    push(table, "push-poll-declined-unknown", &home_, "pushy", "", unknown, REFUSED);
     let cancelled = pushy().decline_because("cancelled");
     push(table, "push-poll-declined-cancelled", &home_, "pushy", "", cancelled, REFUSED);
     let pin = server.phone("PIPU_PIN").accept();
@@ -217,7 +217,7 @@ fn pushes(server: &PrivacyIdea, table: &mut Table) {
     // The server waits for the phone itself.
     let waiting = || server.phone("PIPU_WAIT");
     push(table, "wait-accepted", &home_, "pushwait", "", waiting().accept(), "accept/push");
-    push(table, "wait-declined", &home_, "pushwait", "", waiting().decline(), REPORTED);
+    push(table, "wait-declined", &home_, "pushwait", "", waiting().decline(), REFUSED);
     table.real("wait-timeout", UNANSWERED, &Login::new(&home_, "pushwait").types(""));
 
     // A number to press.

@@ -86,7 +86,7 @@ fn the_push_of_a_session_that_ended_is_taken_back() {
 #[test]
 fn somebody_else_s_push_blocks_further_ones() {
     let Some(server) = PrivacyIdea::start() else { return };
-    let home = home(&server.url, &[]);
+    let home = home(&server.url, &[("declined_is_report", "yes")]);
     home.set("push", "block", "900");
     let phone = server.phone("PIPU_PUSHY").decline_because("unknown_trigger");
     assert_eq!(told(&Login::new(&home, "pushy").types("")), REPORTED);
