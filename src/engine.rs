@@ -5,6 +5,7 @@ mod held;
 mod out_of_band;
 mod push;
 mod story;
+mod verify;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,25 +13,23 @@ use std::time::Instant;
 
 use crate::client::{self, ClientError, Codes, Place, Push, Wired};
 use crate::config::{self, Auth, Config};
-use crate::domain::challenge::{ChallengeId, State};
+use crate::domain::challenge::ChallengeId;
 use crate::domain::claimant::{Claimant, MfaIdentity, Subscriber};
-use crate::domain::fault::{Class, Fault, Reach};
+use crate::domain::fault::{Class, Fault};
 use crate::domain::foreign::Foreign;
-use crate::domain::outcome::{Denial, Outcome, Proof, Refusal};
+use crate::domain::outcome::{Denial, Proof};
 use crate::domain::request::{Kind, Request};
-use crate::domain::secret::TypedCode;
 use crate::domain::time::Moment;
 use crate::domain::verdict::{Accept, Footing, NeedInfo, Question, Reject, Verdict};
 use crate::policy::source::canonical_source;
 use crate::policy::{collect, identify};
 use crate::secret::cookie::{self, Cookie, Flaw, Progress};
 use crate::secret::seal::{SealError, Sealer};
-use crate::store::{Credit, Mark, Origin, Ruling, Store, StoreError};
-use absence::Resort;
+use crate::store::{Mark, Origin, Ruling, Store, StoreError};
 use held::{Absent, Held};
 use push::{Begin, Pushes};
 pub use push::{Chore, slot as push_slot};
-use story::{Standing, Story, absent, can_be_code, sendable_name};
+use story::{Standing, Story};
 
 /// What the cookie of a request turned out to be, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,115 +272,6 @@ impl Engine {
         }
     }
 
-    /// Charge → verify → take back → accept.
-    async fn verify(
-        &self,
-        story: &Story<'_>,
-        wired: &Wired,
-        code: &TypedCode,
-        held: Option<Held>,
-        standing: Standing<'_>,
-    ) -> Result<Verdict, End> {
-        let client = &wired.client;
-        let now = story.moment.now;
-        // Where one client stands in for another within one request, the attempt is charged already.
-        let is_charged = matches!(standing, Standing::For(_)) && held.is_none();
-        if client.place() == Place::Remote {
-            sendable_name(story, client.section())?;
-        }
-        if client.codes() == Codes::Unable {
-            let denial = Denial::refused(Refusal::MalformedCode, "this client takes no codes");
-            return Err(End::Denied(denial, Some(client.section().to_owned())));
-        }
-        if !is_charged {
-            self.heard(self.store.charge(&story.origin, now).await?)?;
-        }
-        if let Some(held) = held.as_ref().filter(|held| held.kind == held::Kind::Asked)
-            && self.store.try_challenge(&held.id, now).await?.is_none()
-        {
-            return Err(Denial::ChallengeGone.into());
-        }
-        let begun = match client.place() {
-            Place::Remote if client.starts_push(code) => Some(self.begin_push(story, wired, standing).await?),
-            Place::Here | Place::Remote => None,
-        };
-        let outcome = match client.place() {
-            Place::Here => client.otp_authenticate(&story.attempt(), code, None).await,
-            Place::Remote if !can_be_code(code) => {
-                Ok(Outcome::Denied(Denial::refused(Refusal::MalformedCode, "what was typed cannot be a code")))
-            }
-            Place::Remote => {
-                // Counted for good before anybody is asked.
-                self.settle(story).await?;
-                let state = held.as_ref().map(|held| &held.state).filter(|state| !state.expose().is_empty());
-                // Whoever answers a question of the service has reached it before.
-                let reached = if state.is_some() { Reach::Answered } else { Reach::NotSent };
-                client::in_one_piece(reached, client.otp_authenticate(&story.attempt(), code, state)).await
-            }
-        };
-        if let Some(course) = &begun
-            && !matches!(&outcome, Ok(Outcome::Pushed { show: _, state: _ }))
-        {
-            self.store.release_slots(&course.id.0).await?;
-        }
-        self.note("verify", || match &outcome {
-            Ok(Outcome::Verified(proof)) => format!("[{}]: {}", client.section(), proof.reason),
-            Ok(Outcome::Denied(denial)) => format!("[{}]: {}: {}", client.section(), denial.code(), denial.reason()),
-            Ok(Outcome::Ask { prompt: _, state: _ }) => format!("[{}] asks for one more code", client.section()),
-            Ok(Outcome::Pushed { show: _, state: _ }) => format!("[{}] sent a push", client.section()),
-            Err(error) => error.to_string(),
-        });
-        self.note_presence(wired, &outcome, story).await?;
-        if let Err(error) = &outcome
-            && let Resort::Client(section) = absence::resort(wired, error)
-            && let (Standing::Own, Some(other)) = (standing, self.wired(&section))
-        {
-            let away = absent(client.section(), error);
-            return Box::pin(self.verify(story, other, code, None, Standing::For(&away))).await;
-        }
-        self.take_back(&story.origin, &outcome).await?;
-        match outcome {
-            Ok(Outcome::Verified(proof)) => {
-                if let Some(held) = &held {
-                    let is_first = held::finish(&*self.store, held, State::Used, now).await.map_err(own_fault)?;
-                    if !is_first && held.kind == held::Kind::Asked {
-                        return Err(Denial::ChallengeGone.into());
-                    }
-                    if held.kind == held::Kind::Pushed {
-                        self.forget_push(story, wired, held);
-                    }
-                }
-                self.pushes.supersede(&story.origin.subscriber, story.session());
-                self.accept_proved(story, wired, proof, standing).await
-            }
-            Ok(Outcome::Denied(denial)) => Err(End::Denied(denial, Some(client.section().to_owned()))),
-            Ok(Outcome::Ask { prompt, state }) => {
-                let id = held::new_id().map_err(own_fault)?;
-                let kind = held::Kind::Asked;
-                let held =
-                    Held { id, kind, section: client.section().to_owned(), prompt, absent: standing.absent(), state };
-                self.ask_held(story, &held).await
-            }
-            Ok(Outcome::Pushed { show, state }) => {
-                let course = match begun {
-                    Some(course) => course,
-                    None => match self.begin_push(story, wired, standing).await {
-                        Ok(course) => course,
-                        Err(end) => {
-                            // It was sent in answer to what was typed, and nobody may wait for it.
-                            let course = self.course(story, wired, held::new_id().map_err(own_fault)?, standing);
-                            let _ = course.state.set(state);
-                            course.take_back();
-                            return Err(end);
-                        }
-                    },
-                };
-                self.run_push(story, course, Begin::Sent { show, state }, standing).await
-            }
-            Err(error) => self.absent(story, wired, error).await,
-        }
-    }
-
     /// A session goes on to its target only with the proof that it was authenticated, by somebody who still is enrolled.
     async fn authorize(&self, claimant: Claimant, cookie: Option<Cookie>) -> Result<Verdict, End> {
         let authorized = |claimant, footing| Ok(accept(Grant::Authorized(claimant, footing)));
@@ -399,74 +289,6 @@ impl Engine {
             }
         }
         Err(Denial::NotEnrolled.into())
-    }
-
-    /// What was charged for an attempt is taken back where it was no failure of the claimant. After a fault that may have
-    /// reached a service it stays: nobody gets guesses for nothing by making a service fail.
-    async fn take_back(&self, origin: &Origin, outcome: &Result<Outcome, ClientError>) -> Result<(), StoreError> {
-        let credit = match outcome {
-            Ok(Outcome::Verified(_)) => Credit::Success,
-            Err(error) => match error.reach() {
-                Reach::NotSent => Credit::Refund,
-                Reach::Sent | Reach::Answered => return Ok(()),
-            },
-            // What was charged for this is charged for what comes of it: nobody has messages sent without end.
-            Ok(Outcome::Denied(_) | Outcome::Ask { prompt: _, state: _ } | Outcome::Pushed { show: _, state: _ }) => {
-                return Ok(());
-            }
-        };
-        self.store.credit(origin, credit).await
-    }
-
-    /// Notes that the service answered, whatever it said.
-    async fn note_presence(
-        &self,
-        wired: &Wired,
-        outcome: &Result<Outcome, ClientError>,
-        story: &Story<'_>,
-    ) -> Result<(), End> {
-        match outcome {
-            Ok(Outcome::Denied(Denial::Refused { why: Refusal::MalformedCode | Refusal::MalformedName, said: _ })) => {
-                Ok(())
-            }
-            Ok(_) => self.note_there(wired, story).await,
-            Err(_) => Ok(()),
-        }
-    }
-
-    async fn note_there(&self, wired: &Wired, story: &Story<'_>) -> Result<(), End> {
-        let is_remembered = wired.client.place() == Place::Remote
-            && wired.on_unreachable != crate::config::value::OnUnreachable::Reject;
-        if is_remembered {
-            absence::over(&*self.store, wired.client.section(), story.moment.now).await.map_err(own_fault)?;
-        }
-        Ok(())
-    }
-
-    /// The verdict where a client failed and nobody stands in: open, where the configuration says so and nothing can have
-    /// reached the service; else the fault.
-    async fn absent(&self, story: &Story<'_>, wired: &Wired, error: ClientError) -> Result<Verdict, End> {
-        let section = wired.client.section();
-        if absence::resort(wired, &error) != Resort::Open {
-            return Err(End::Fault(error.into_fault(section)));
-        }
-        let now = story.moment.now;
-        let counted = absence::count(&*self.store, section, wired.degraded_for, now).await.map_err(own_fault)?;
-        let Some(absence) = counted else {
-            let mut fault = error.into_fault(section);
-            fault.reason += "; nobody is let in any more, degraded_for is over";
-            return Err(End::Fault(fault));
-        };
-        let code = error.clone().into_fault(section).code;
-        let reason = format!(
-            "without a second factor: {section} was not reached ({code}: {error}), and its section says accept; login {} of \
-             this kind in {} s",
-            absence.count,
-            absence.since.as_secs()
-        );
-        let cookie = self.cookie(Progress::AcceptedDegraded, story, None)?;
-        let (claimant, identity) = (story.claimant.clone(), story.identity.clone());
-        Ok(accept(Grant::Open { claimant, identity, service: section.to_owned(), reason, cookie }))
     }
 
     /// The accept that a proof is.
