@@ -1069,7 +1069,7 @@ fn pages() -> Vec<Page> {
 
 #[test]
 fn the_help_of_each_command_tells_its_options() {
-    let expected: [(&str, &[&str]); 22] = [
+    let expected: [(&str, &[&str]); 24] = [
         ("", &["version"]),
         ("serve", &[]),
         ("init", &[]),
@@ -1083,6 +1083,8 @@ fn the_help_of_each_command_tells_its_options() {
         ("remove", &["id", "all"]),
         ("unlock", &["source"]),
         ("check", &[]),
+        ("doctor", &["json"]),
+        ("explain", &["at", "json"]),
         ("example", &[]),
         ("keys", &[]),
         ("keys generate", &[]),
@@ -1113,7 +1115,7 @@ fn the_help_of_each_command_tells_its_options() {
 
 #[test]
 fn no_option_and_no_argument_takes_a_secret() {
-    let known = ["PATH", "TEXT", "USER", "ID", "ADDRESS", "DIR", "FILE", "SHELL"];
+    let known = ["PATH", "TEXT", "USER", "ID", "ADDRESS", "DIR", "FILE", "SHELL", "CLIENT", "TIME"];
     for page in pages() {
         let words = page.words.join(" ");
         for value in &page.values {

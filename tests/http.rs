@@ -200,6 +200,9 @@ fn a_secret_in_the_configuration_is_taken_only_where_the_world_cannot_read_it() 
     assert_eq!(home.ask_one(&typed(1, "123456")).told(), "accept");
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o604)).unwrap();
     assert_eq!(home.ask_one(&typed(1, "123456")).told(), "internal_error/client_unusable");
+    let told = home.run(&["check"], "");
+    assert_eq!(told.status, Some(78));
+    assert!(told.stderr.contains("[okta] api_key") && told.stderr.contains("chmod"), "{told:?}");
 }
 
 #[test]

@@ -6,23 +6,32 @@ use std::path::Path;
 use super::AdminError;
 use crate::config::Config;
 use crate::log::Log;
+use crate::secret::service;
 use crate::setup;
 
-/// Tells every mistake: in the configuration, then about the key, the store, and whether they belong together.
+/// Tells every mistake: in the configuration, then about the key, the store, whether they belong together, and the secrets at services.
 pub fn run(config: &Path, out: &mut impl Write) -> Result<(), AdminError> {
     let config = Config::load(config)?;
     let (sealer, store) = (setup::sealer(&config), setup::store(&config));
+    let unread = config.remote.secrets().into_iter().filter_map(|(section, option, secret)| {
+        let read = service::read(secret, |path| config.resolve(path));
+        read.err().map(|error| config.mistake(&section, option, error.to_string()))
+    });
+    let unread: Vec<_> = unread.collect();
     let log = Log::try_open(&config);
     match (sealer, store, log) {
-        (Ok(sealer), Ok(store), Ok(())) => {
+        (Ok(sealer), Ok(store), Ok(())) if unread.is_empty() => {
             setup::check_key(&config, &sealer, &store)?;
             writeln!(out, "{}: right", config.path().display())?;
             writeln!(out, "master key {}: can be read", sealer.newest().map(|id| id.to_string()).unwrap_or_default())?;
             writeln!(out, "store {}: can be opened", store.directory().display())?;
+            if config.remote.remotes().next().is_some() {
+                writeln!(out, "remote services: not asked; for that, run: countersign doctor")?;
+            }
             Ok(())
         }
         (sealer, store, log) => {
-            let found = sealer.err().into_iter().chain(store.err()).chain(log.err());
+            let found = sealer.err().into_iter().chain(store.err()).chain(log.err()).chain(unread);
             let mistakes: Vec<_> = found.map(|mistake| mistake.to_string()).collect();
             Err(AdminError::Configuration(mistakes.join("\n")))
         }

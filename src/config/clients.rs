@@ -385,17 +385,35 @@ impl ClientSections {
         urls.unwrap_or_default()
     }
 
+    /// Our secrets at the services: section, option, and where each lies.
+    pub fn secrets(&self) -> Vec<(String, &'static str, &ServiceSecret)> {
+        let Self { privacyidea, duo, okta, yubico, oidc, push: _, yubico_keys: _, http } = self;
+        let mut secrets = Vec::new();
+        let mut add = |section: &str, option, secret| secrets.push((section.to_owned(), option, secret));
+        if let Some(section) = privacyidea {
+            section.service_password.0.iter().for_each(|secret| add("privacyidea", "service_password", secret));
+            section.validate_key.0.iter().for_each(|secret| add("privacyidea", "validate_key", secret));
+        }
+        if let Some(section) = duo {
+            add("duo", "ikey", &section.ikey);
+            add("duo", "skey", &section.skey);
+        }
+        okta.iter().for_each(|section| add("okta", "api_key", &section.api_key));
+        yubico.iter().for_each(|section| add("yubico", "api_key", &section.api_key));
+        for secret in oidc.iter().filter_map(|section| section.client_secret.0.as_ref()) {
+            add("oidc", "client_secret", secret);
+        }
+        for (name, service) in http {
+            service.auth_secret.0.iter().for_each(|secret| add(&format!("http {name}"), "auth_secret", secret));
+        }
+        secrets
+    }
+
     /// Whether a secret itself stands in the file.
     pub fn hold_secret(&self) -> bool {
-        let written = |secret: &ServiceSecret| matches!(secret, ServiceSecret::Written(_));
-        let may_be_written = |secret: &Optional<ServiceSecret>| secret.0.as_ref().is_some_and(written);
-        let Self { privacyidea, duo, okta, yubico, oidc, push: _, yubico_keys: _, http } = self;
-        privacyidea.as_ref().is_some_and(|s| may_be_written(&s.service_password) || may_be_written(&s.validate_key))
-            // The integration key is a name more than a secret.
-            || duo.as_ref().is_some_and(|s| written(&s.skey))
-            || okta.as_ref().is_some_and(|s| written(&s.api_key))
-            || yubico.as_ref().is_some_and(|s| written(&s.api_key))
-            || oidc.as_ref().is_some_and(|s| may_be_written(&s.client_secret))
-            || http.values().any(HttpService::holds_secret)
+        // Duo's integration key is a name more than a secret.
+        self.secrets()
+            .iter()
+            .any(|(_, option, secret)| *option != "ikey" && matches!(secret, ServiceSecret::Written(_)))
     }
 }

@@ -287,11 +287,6 @@ pub fn is_http_section(name: &str) -> bool {
 }
 
 impl HttpService {
-    /// Whether a secret itself stands in the section.
-    pub fn holds_secret(&self) -> bool {
-        matches!(self.auth_secret.0, Some(ServiceSecret::Written(_)))
-    }
-
     /// The addresses in the section, each with its option.
     pub fn urls(&self) -> Vec<(&'static str, &HttpUrl)> {
         let token = self.token_url.0.as_ref().map(|url| ("token_url", url));
