@@ -27,7 +27,7 @@ use crate::secret::cookie::{self, Cookie, Flaw, Progress};
 use crate::secret::seal::{SealError, Sealer};
 use crate::store::{Mark, Origin, Ruling, Store, StoreError};
 use held::{Absent, Held};
-use push::{Begin, Pushes};
+use push::Pushes;
 pub use push::{Chore, slot as push_slot};
 use story::{Standing, Story};
 
@@ -140,6 +140,11 @@ impl Engine {
     /// Ends the pushes of requests that came before `before`: the gateway has gone.
     pub fn hang_up(&self, before: Instant) {
         self.pushes.hang_up(before);
+    }
+
+    /// Sends no more pushes: nobody will wait for them.
+    pub fn end_pushes(&self) {
+        self.pushes.close();
     }
 
     /// Decides `request`. Nothing of the decision may be said before the store has settled its mark.
@@ -264,10 +269,13 @@ impl Engine {
             (held::Kind::Asked, collect::Step::Push | collect::Step::Ask)
             | (held::Kind::Pushed, collect::Step::Ask) => self.ask(story, held.prompt.trim_end(), Some(&id)),
             (held::Kind::Pushed, collect::Step::Push) => {
-                let away = held.absent.clone();
-                let standing = away.as_ref().into();
-                let course = self.course(story, wired, id, standing);
-                self.run_push(story, course, Begin::Resume(held), standing).await
+                // It keeps others out for as long as somebody waits for it.
+                let key = push::slot(&story.origin.subscriber);
+                let expires = now.plus(story.moment.allowance.as_secs() + 2);
+                if !self.store.take_slot(&key, &id.0, 1, now, expires).await? {
+                    return Err(End::Denied(Denial::PushOutstanding, Some(held.section)));
+                }
+                self.take_over(story, held).await
             }
         }
     }
@@ -275,8 +283,10 @@ impl Engine {
     /// A session goes on to its target only with the proof that it was authenticated, by somebody who still is enrolled.
     async fn authorize(&self, claimant: Claimant, cookie: Option<Cookie>) -> Result<Verdict, End> {
         let authorized = |claimant, footing| Ok(accept(Grant::Authorized(claimant, footing)));
-        match cookie.map(|cookie| cookie.progress) {
-            Some(Progress::Accepted) => {}
+        let progress = cookie.map(|cookie| cookie.progress);
+        let footing = if progress == Some(Progress::StoodIn) { Footing::Degraded } else { Footing::Full };
+        match progress {
+            Some(Progress::Accepted | Progress::StoodIn) => {}
             // Who is enrolled there, only the service knows; it was asked a moment ago.
             Some(Progress::AcceptedRemotely) => return authorized(claimant, Footing::Full),
             Some(Progress::AcceptedDegraded) => return authorized(claimant, Footing::Degraded),
@@ -285,7 +295,7 @@ impl Engine {
         let subscriber = Subscriber::canonical(&claimant.0);
         for Wired { client, on_unreachable: _, degraded_for: _ } in &self.clients {
             if !self.store.authenticators(&subscriber, client.section()).await?.is_empty() {
-                return authorized(claimant, Footing::Full);
+                return authorized(claimant, footing);
             }
         }
         Err(Denial::NotEnrolled.into())
@@ -313,7 +323,11 @@ impl Engine {
                 let reason = format!(
                     "{reason}, by {section} in place of {absent}, which was not reached ({error}); login {count} of this kind"
                 );
-                (Progress::AcceptedDegraded, Footing::Degraded, reason)
+                let progress = match place {
+                    Place::Here => Progress::StoodIn,
+                    Place::Remote => Progress::AcceptedDegraded,
+                };
+                (progress, Footing::Degraded, reason)
             }
         };
         let cookie = self.cookie(progress, story, None)?;

@@ -100,18 +100,18 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
         if server.gathers() && input.has_more().unwrap_or(false) {
             // What arrived meanwhile shares the commit.
             if server.read(&input).await.is_err() {
-                return Ok(());
+                break;
             }
             continue;
         }
         // What needs no disk does not wait for one.
         if server.write(&output).is_err() {
-            return Ok(());
+            break;
         }
         server.settle().await;
         if server.write(&output).is_err() {
             // Nobody reads: there is nobody to serve.
-            return Ok(());
+            break;
         }
         server.take_chores();
         if server.is_done() {
@@ -127,9 +127,12 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
         match server.wait(&input, &output, &mut signals).await {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error),
-            Err(_) => return Ok(()),
+            Err(_) => break,
         }
     }
+    // Whoever still waits here waits for nothing: a gateway that is gone hears no verdict.
+    server.serving.engine.hang_up(Instant::now());
+    server.tasks.clear();
     server.finish_chores().await;
     Ok(())
 }
@@ -413,6 +416,7 @@ impl<'a> Server<'a> {
         self.patience = Some(now + self.serving.deadline);
         // Nobody waits for a phone after the end was asked for.
         self.serving.engine.hang_up(now);
+        self.serving.engine.end_pushes();
         if self.open {
             self.open = false;
             self.frames.drop_unended();

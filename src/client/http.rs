@@ -62,7 +62,7 @@ pub struct Http {
     max_response: usize,
     trust: Trust,
     proxy: Option<Url>,
-    client: OnceCell<Result<Client, String>>,
+    client: OnceCell<Client>,
     resolver: Resolver,
     presented: Presented,
     gate: Semaphore,
@@ -307,8 +307,12 @@ impl Http {
     }
 
     fn client(&self) -> Result<&Client, ClientError> {
-        let made = self.client.get_or_init(|| self.build());
-        made.as_ref().map_err(|reason| ClientError::Unusable(reason.clone()))
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        // What cannot be read now may be there for the next.
+        let made = self.build().map_err(ClientError::Unusable)?;
+        Ok(self.client.get_or_init(|| made))
     }
 
     fn build(&self) -> Result<Client, String> {
@@ -409,8 +413,12 @@ impl Http {
         };
         let broken = find::<io::Error>(failure).map(io::Error::kind);
         match failure.stage {
-            Stage::Reaching if find::<resolve::Unresolved>(failure).is_some() => {
-                ClientError::unreachable("name_resolution", reason, Reach::NotSent)
+            Stage::Reaching if let Some(unresolved) = find::<resolve::Unresolved>(failure) => {
+                let reach = if unresolved.is_told { Reach::NotSent } else { Reach::Sent };
+                ClientError::unreachable("name_resolution", reason, reach)
+            }
+            Stage::Reaching if failure.cause.is_none() && failure.is_cut => {
+                ClientError::unreachable("no_time", "too little time was left to connect", Reach::Sent)
             }
             // A proxy was reached, and took bytes from us, before it failed to reach the service.
             Stage::Reaching if self.proxy.is_some() && broken != Some(io::ErrorKind::ConnectionRefused) => {

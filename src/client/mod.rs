@@ -295,7 +295,7 @@ impl Parts<'_> {
 pub struct LazySecret {
     source: ServiceSecret,
     directory: PathBuf,
-    read: OnceCell<Result<Secret<String>, String>>,
+    read: OnceCell<Secret<String>>,
 }
 
 impl LazySecret {
@@ -304,8 +304,13 @@ impl LazySecret {
     /// # Errors
     /// [`ClientError::Unusable`] where it cannot be read.
     pub fn get(&self) -> Result<&Secret<String>, ClientError> {
-        let read = || service::read(&self.source, |path| self.directory.join(path)).map_err(|error| error.to_string());
-        self.read.get_or_init(read).as_ref().map_err(|reason| ClientError::Unusable(reason.clone()))
+        if let Some(secret) = self.read.get() {
+            return Ok(secret);
+        }
+        // What cannot be read now may be there for the next.
+        let read = service::read(&self.source, |path| self.directory.join(path));
+        let read = read.map_err(|error| ClientError::Unusable(error.to_string()))?;
+        Ok(self.read.get_or_init(|| read))
     }
 }
 

@@ -108,6 +108,12 @@ impl MfaClient for OktaClient {
         Box::pin(async move { ended(self.answer(attempt, otp, state).await) })
     }
 
+    fn starts_push(&self, typed: &TypedCode) -> bool {
+        // Only its words are looked at.
+        let read = typed::read(typed.expose(), self.default);
+        matches!(read, Ok(Typed::Push | Typed::Send(Delivery::Call)))
+    }
+
     fn push_start<'a>(&'a self, attempt: &'a Attempt<'a>) -> Reply<'a> {
         Box::pin(async move { ended(self.start(attempt).await) })
     }

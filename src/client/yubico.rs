@@ -32,7 +32,7 @@ pub struct YubicoClient {
     servers: Vec<Http>,
     client_id: u32,
     secret: LazySecret,
-    key: OnceCell<Result<ApiKey, ClientError>>,
+    key: OnceCell<ApiKey>,
     keys: YubicoKeys,
 }
 
@@ -53,7 +53,11 @@ impl YubicoClient {
     }
 
     fn key(&self) -> Result<&ApiKey, ClientError> {
-        self.key.get_or_init(|| ApiKey::read(self.secret.get()?)).as_ref().map_err(Clone::clone)
+        if let Some(key) = self.key.get() {
+            return Ok(key);
+        }
+        let read = ApiKey::read(self.secret.get()?)?;
+        Ok(self.key.get_or_init(|| read))
     }
 
     async fn verify(&self, attempt: &Attempt<'_>, typed: &TypedCode) -> Found {

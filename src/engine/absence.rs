@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use super::held;
 use crate::client::{ClientError, Wired};
 use crate::config::value::OnUnreachable;
 use crate::domain::fault::Reach;
 use crate::domain::time::UnixTime;
 use crate::store::Store;
 
-/// For how long one login that was let in counts to an absence that goes on, in seconds.
-const COUNTED_FOR: u64 = 30 * 86_400;
+/// For how long an absence is remembered after the last login that was let in, in seconds: longer than any `degraded_for`.
+const KEPT: u64 = 10 * 365 * 86_400;
 
 /// What the configuration says for this error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +38,7 @@ pub fn resort(wired: &Wired, error: &ClientError) -> Resort {
 /// How many logins were let in since the service of `section` was there last, this one included, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Absence {
-    pub count: usize,
+    pub count: u64,
     pub since: Duration,
 }
 
@@ -54,15 +53,21 @@ pub async fn count(
     now: UnixTime,
 ) -> Result<Option<Absence>, ClientError> {
     let key = slot(section);
-    let before = store.slots(&key, now).await?;
-    let first = before.iter().map(|(_, expires)| UnixTime(expires.0.saturating_sub(COUNTED_FOR))).min();
-    let since = Duration::from_secs(now.since(first.unwrap_or(now)));
-    if limit.is_some_and(|limit| since > limit) {
+    // One row: since when, and how many.
+    let rows = store.slots(&key, now).await?;
+    let noted = rows.iter().filter_map(|(row, _)| {
+        let (first, count) = row.split_once(' ')?;
+        Some((first.parse().ok()?, count.parse().ok()?))
+    });
+    let (first, before): (u64, u64) = noted.min().unwrap_or((now.0, 0));
+    // A clock that was set back does not make the time longer.
+    if limit.is_some_and(|limit| now.0 < first || now.0 - first > limit.as_secs()) {
         return Ok(None);
     }
-    let holder = held::new_id()?.0;
-    store.take_slot(&key, &holder, u32::MAX, now, now.plus(COUNTED_FOR)).await?;
-    Ok(Some(Absence { count: before.len() + 1, since }))
+    let count = before.saturating_add(1);
+    store.clear_slots(&key).await?;
+    store.take_slot(&key, &format!("{first} {count}"), 1, now, now.plus(KEPT)).await?;
+    Ok(Some(Absence { count, since: Duration::from_secs(now.0.saturating_sub(first)) }))
 }
 
 /// Forgets the absence of a service that is there again.

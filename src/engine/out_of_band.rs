@@ -4,6 +4,8 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::absence::{self, Resort};
 use super::held::{self, Held};
 use super::push::{self, Begin, Course, Person};
@@ -23,6 +25,9 @@ use crate::store::Origin;
 
 /// How long to wait for another process that is about to send a push of the same session.
 const ABOUT_TO: Duration = Duration::from_millis(200);
+
+/// How often that is waited for.
+const ROUNDS: u32 = 25;
 
 /// Why no push is sent where none is to be.
 const NO_PUSH: &str = "no push is sent over this protocol ([push])";
@@ -68,16 +73,19 @@ impl Engine {
         if self.mode(story.request) == PushMode::Off {
             return Err(Denial::PushOff { reason: NO_PUSH }.into());
         }
+        if self.pushes.are_over() {
+            return Err(Denial::Cancelled.into());
+        }
         if let Some(verdict) = self.recall(story) {
             return Ok(verdict);
         }
         let (subscriber, session) = (&story.origin.subscriber, story.session());
         let until = story.moment.until();
-        loop {
+        for round in 0.. {
             match self.pushes.running(subscriber, session) {
                 Some(true) => {
-                    let Some(end) = self.pushes.join(subscriber, until).await else { continue };
-                    return self.ended(story, wired, &end, standing).await;
+                    let Some(ended) = self.pushes.join(subscriber, until).await else { continue };
+                    return self.ended(story, &ended).await;
                 }
                 Some(false) => return Err(End::Denied(Denial::PushOutstanding, section())),
                 None => {}
@@ -91,16 +99,21 @@ impl Engine {
                         self.store.release_slots(&course.id.0).await?;
                         return Err(denial.into());
                     }
-                    return self.run_push(story, course, Begin::Start, standing).await;
+                    return self.run_push(story, course, Begin::Start).await;
                 }
                 Err(End::Denied(Denial::PushOutstanding, service)) => {
+                    // Nobody waits for the store while this waits for somebody.
+                    self.settle(story).await?;
                     // Another process may wait for a push of this very session.
                     match self.outstanding(story).await? {
-                        Outstanding::Ours(held) => {
-                            let course = self.course(story, wired, held.id.clone(), standing);
-                            return self.run_push(story, course, Begin::Resume(held), standing).await;
-                        }
-                        Outstanding::Unknown if clock::left(until) > ABOUT_TO && session.is_some() => {
+                        Outstanding::Ours(held) => return self.take_over(story, held).await,
+                        Outstanding::Unknown
+                            if round < ROUNDS
+                                && clock::left(until) > ABOUT_TO
+                                && session.is_some()
+                                // An explanation waits for nobody.
+                                && self.trail.is_none() =>
+                        {
                             tokio::time::sleep(ABOUT_TO).await;
                         }
                         Outstanding::Unknown | Outstanding::Theirs => {
@@ -111,6 +124,15 @@ impl Engine {
                 Err(end) => return Err(end),
             }
         }
+        Err(End::Denied(Denial::PushOutstanding, section()))
+    }
+
+    /// Waits for a push that was sent before, by whichever client sent it.
+    pub(super) async fn take_over(&self, story: &Story<'_>, held: Held) -> Result<Verdict, End> {
+        let away = held.absent.clone();
+        let wired = self.wired(&held.section).ok_or(Denial::ChallengeGone)?;
+        let course = self.course(story, wired, held.id.clone(), away.as_ref().into());
+        self.run_push(story, course, Begin::Resume(held)).await
     }
 
     /// What a push needs that is asked for in words, with the one slot for pushes of the subscriber taken.
@@ -186,41 +208,35 @@ impl Engine {
             block: self.push.as_ref().map_or(0, |push| push.block.0),
             absent: standing.absent(),
             state: OnceCell::new(),
+            sent: Notify::new(),
             pushes: Rc::clone(&self.pushes),
         })
     }
 
     /// Runs a push whose slot is taken, or joins the one that runs for the same challenge.
-    pub(super) async fn run_push(
-        &self,
-        story: &Story<'_>,
-        course: Rc<Course>,
-        begin: Begin,
-        standing: Standing<'_>,
-    ) -> Result<Verdict, End> {
-        let wired = self.wired(course.client.section()).ok_or(Denial::ChallengeGone)?;
+    pub(super) async fn run_push(&self, story: &Story<'_>, course: Rc<Course>, begin: Begin) -> Result<Verdict, End> {
         let (subscriber, until) = (&story.origin.subscriber, story.moment.until());
         let joined = match self.pushes.running(subscriber, story.session()) {
-            Some(true) => self.pushes.join(subscriber, until).await,
+            Some(true) => {
+                self.settle(story).await?;
+                self.pushes.join(subscriber, until).await
+            }
             Some(false) | None => None,
         };
-        let end = match joined {
-            Some(end) => end,
+        let ended = match joined {
+            Some(ended) => ended,
             None => self.pushes.run(course, begin, until).await,
         };
-        self.ended(story, wired, &end, standing).await
+        self.ended(story, &ended).await
     }
 
     /// The verdict on a push that ended.
-    pub(super) async fn ended(
-        &self,
-        story: &Story<'_>,
-        wired: &Wired,
-        end: &push::End,
-        standing: Standing<'_>,
-    ) -> Result<Verdict, End> {
-        let section = wired.client.section();
-        let verdict = match end.clone() {
+    pub(super) async fn ended(&self, story: &Story<'_>, ended: &push::Ended) -> Result<Verdict, End> {
+        let push::Ended { course, end } = ended;
+        let section = course.client.section();
+        let wired = self.wired(section).ok_or(Denial::ChallengeGone)?;
+        let standing = Standing::from(course.absent.as_ref());
+        let verdict = match push::End::clone(end) {
             push::End::Verified(proof) => {
                 self.note_there(wired, story).await?;
                 self.accept_proved(story, wired, proof, standing).await
@@ -237,7 +253,9 @@ impl Engine {
                         }
                         None => Err(End::Fault(error.into_fault(section))),
                     },
-                    (Resort::Client(_) | Resort::Open | Resort::None, _) => self.absent(story, wired, error).await,
+                    (Resort::Client(_) | Resort::Open | Resort::None, _) => {
+                        self.absent(story, wired, error, standing).await
+                    }
                 };
             }
         };
@@ -252,7 +270,7 @@ impl Engine {
                 Err(End::Fault(_)) => None,
             };
             if let Some(said) = said {
-                self.pushes.remember(known, &said, story.moment.now);
+                self.pushes.remember(known, &said, story.moment, story.mark.get());
             }
         }
         verdict
@@ -260,7 +278,13 @@ impl Engine {
 
     pub(super) fn recall(&self, story: &Story<'_>) -> Option<Verdict> {
         let is_typed = story.request.answers.otp().is_some_and(|otp| !otp.expose().is_empty());
-        if is_typed { None } else { self.pushes.recall(&story.known()?, story.moment.now) }
+        if is_typed {
+            return None;
+        }
+        let (verdict, mark) = self.pushes.recall(&story.known()?, story.moment)?;
+        // What was said then rests on what was settled then.
+        story.mark.set(mark);
+        Some(verdict)
     }
 
     /// Takes back a push whose claimant typed a code in its place, and did not wait for it.
@@ -287,6 +311,7 @@ impl Engine {
             return Ok(verdict);
         }
         let subscriber = Subscriber::canonical(&claimant.0);
+        self.pushes.forget(&subscriber, session);
         if self.pushes.running(&subscriber, Some(session)) == Some(true) {
             self.pushes.end(&subscriber, Denial::Cancelled);
             return Ok(verdict);

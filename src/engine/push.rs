@@ -10,7 +10,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use futures_util::future::{AbortHandle, Abortable, FutureExt, Shared};
+use sha2::{Digest, Sha256};
+use tokio::sync::{Notify, watch};
 
 use super::held::{self, Absent, Held, Kind, Owner};
 use crate::client::{self, ClientError, Codes, MfaClient};
@@ -21,7 +24,7 @@ use crate::domain::claimant::{MfaIdentity, Subscriber};
 use crate::domain::fault::Reach;
 use crate::domain::outcome::{ClientState, Denial, Outcome, Proof, Refusal};
 use crate::domain::request::Session;
-use crate::domain::time::{Moment, UnixTime};
+use crate::domain::time::Moment;
 use crate::domain::verdict::Verdict;
 use crate::secret::seal::Sealer;
 use crate::store::{Credit, Mark, Origin, Store, StoreError};
@@ -32,8 +35,8 @@ const SHOWN_FOR: u64 = 90;
 /// How long taking a push back may take.
 const CANCEL: Duration = Duration::from_secs(3);
 
-/// For how long a request that was sent again gets the verdict that it got, in seconds.
-const REMEMBERED: u64 = 60;
+/// For how long a request that was sent again gets the verdict that it got.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// How many verdicts are remembered.
 const MEMORY: usize = 4096;
@@ -43,7 +46,8 @@ pub const REPORTED: &str = "reported";
 
 /// The slot under which the one push of a subscriber runs.
 pub fn slot(subscriber: &Subscriber) -> String {
-    format!("push {}", subscriber.as_str())
+    // Names that nobody enrolled are not kept.
+    format!("push {}", HEXLOWER.encode(&Sha256::digest(subscriber.as_str())))
 }
 
 /// Something that is still to be done when its request is answered.
@@ -108,6 +112,8 @@ pub struct Course {
     /// In whose place the client stands.
     pub absent: Option<Absent>,
     pub state: OnceCell<ClientState>,
+    /// Told when the state is there.
+    pub sent: Notify,
     pub pushes: Rc<Pushes>,
 }
 
@@ -155,6 +161,7 @@ impl Course {
             }
         };
         let _ = self.state.set(state.clone());
+        self.sent.notify_one();
         let prompt = show.as_ref().map(|show| self.prompt(show)).unwrap_or_default();
         let held = self.held(Kind::Pushed, prompt, state);
         if show.is_none() {
@@ -186,6 +193,8 @@ impl Course {
                 self.release().await?;
                 Ok(End::Verified(proof))
             }
+            // Nothing that this client knows: whoever sent it may still be waiting.
+            Ok(Outcome::Denied(Denial::ChallengeGone)) => Ok(End::Denied(Denial::ChallengeGone)),
             Ok(Outcome::Denied(denial)) => {
                 self.finish(State::Failed).await?;
                 let is_open = matches!(&denial, Denial::Refused { why: Refusal::PushUnanswered, said: _ });
@@ -214,7 +223,8 @@ impl Course {
         let is_reported = matches!(&denial, Denial::Refused { why: Refusal::PushReported, said: _ });
         if is_reported && self.block > 0 {
             let now = self.person.moment.now;
-            self.store.take_slot(&slot(&self.person.subscriber), REPORTED, 1, now, now.plus(self.block)).await?;
+            let key = slot(&self.person.subscriber);
+            self.store.take_slot(&key, REPORTED, u32::MAX, now, now.plus(self.block)).await?;
         }
         Ok(End::Denied(denial))
     }
@@ -287,7 +297,7 @@ struct Running {
     wait: Shared<Pin<Box<dyn Future<Output = Rc<End>>>>>,
     abort: AbortHandle,
     /// What those who wait are told where it is aborted.
-    told: Rc<RefCell<Denial>>,
+    told: watch::Sender<Option<Denial>>,
     joined: Cell<usize>,
 }
 
@@ -297,22 +307,64 @@ impl Running {
         deadline.checked_sub(allowance)
     }
 
+    /// Tells those who wait, and takes the push back; one that is just being sent, as soon as it is known what was sent.
     fn end(&self, denial: Denial) {
-        *self.told.borrow_mut() = denial;
-        self.abort.abort();
-        self.course.abandon();
+        self.told.send_replace(Some(denial));
+        if self.course.state.get().is_some() {
+            self.abort.abort();
+            self.course.abandon();
+            return;
+        }
+        let (course, wait, abort) = (Rc::clone(&self.course), self.wait.clone(), self.abort.clone());
+        self.course.pushes.chores.borrow_mut().push(Box::pin(async move {
+            let sending = async {
+                tokio::select! {
+                    _ = wait => {}
+                    () = course.sent.notified() => {}
+                }
+            };
+            // Whatever is not sent by then is not waited for.
+            let _ = tokio::time::timeout(CANCEL, sending).await;
+            abort.abort();
+            course.abandon();
+        }));
     }
 }
 
-/// By what a request is known again: subscriber, session, the gateway's name for it, the challenge that it answers.
-pub type Known = (Subscriber, String, String, Option<[u8; 16]>);
+/// By what a request is known again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Known {
+    pub subscriber: Subscriber,
+    pub session: String,
+    /// The gateway's name for it.
+    pub name: String,
+    /// Where the session comes from and goes to.
+    pub facts: [Option<String>; 5],
+    /// The challenge that it answers.
+    pub handle: Option<[u8; 16]>,
+}
+
+/// A push that ended, and whose it was.
+#[derive(Clone)]
+pub struct Ended {
+    pub course: Rc<Course>,
+    pub end: Rc<End>,
+}
+
+/// What was said, when, and what it rests on.
+struct Said {
+    at: Instant,
+    mark: Mark,
+    verdict: Verdict,
+}
 
 /// The pushes of this process.
 #[derive(Default)]
 pub struct Pushes {
     running: RefCell<HashMap<Subscriber, Rc<Running>>>,
     chores: RefCell<Vec<Chore>>,
-    remembered: RefCell<HashMap<Known, (UnixTime, Verdict)>>,
+    remembered: RefCell<HashMap<Known, Said>>,
+    are_over: Cell<bool>,
 }
 
 impl Pushes {
@@ -329,28 +381,42 @@ impl Pushes {
     }
 
     /// Begins a push and waits for it.
-    pub async fn run(self: &Rc<Self>, course: Rc<Course>, begin: Begin, until: Instant) -> Rc<End> {
+    pub async fn run(self: &Rc<Self>, course: Rc<Course>, begin: Begin, until: Instant) -> Ended {
         let (abort, registration) = AbortHandle::new_pair();
-        let told = Rc::new(RefCell::new(Denial::Cancelled));
+        let told = watch::Sender::new(None);
+        let cancelled = Ended { course: Rc::clone(&course), end: Rc::new(End::Denied(Denial::Cancelled)) };
         let wait = {
-            let (course, told) = (Rc::clone(&course), Rc::clone(&told));
-            let run = Abortable::new(course.run(begin), registration);
-            run.map(move |end| Rc::new(end.unwrap_or_else(|_aborted| End::Denied(told.borrow().clone()))))
+            let run = Abortable::new(Rc::clone(&course).run(begin), registration);
+            run.map(|end| Rc::new(end.unwrap_or(End::Denied(Denial::Cancelled))))
         };
         let wait: Pin<Box<dyn Future<Output = Rc<End>>>> = Box::pin(wait);
         let subscriber = course.person.subscriber.clone();
         let running = Rc::new(Running { course, wait: wait.shared(), abort, told, joined: Cell::new(0) });
         self.running.borrow_mut().insert(subscriber.clone(), running);
-        self.join(&subscriber, until).await.unwrap_or_else(|| Rc::new(End::Denied(Denial::Cancelled)))
+        self.join(&subscriber, until).await.unwrap_or(cancelled)
     }
 
     /// Waits for the push of `subscriber` with those who do already; `None` where none runs.
-    pub async fn join(self: &Rc<Self>, subscriber: &Subscriber, until: Instant) -> Option<Rc<End>> {
+    pub async fn join(self: &Rc<Self>, subscriber: &Subscriber, until: Instant) -> Option<Ended> {
         let running = self.running.borrow().get(subscriber).map(Rc::clone)?;
         running.joined.set(running.joined.get() + 1);
         let joined = Joined { pushes: Rc::clone(self), running };
-        let end = tokio::time::timeout_at(until.into(), joined.running.wait.clone()).await;
-        Some(end.unwrap_or_else(|_| Rc::new(End::Denied(unanswered()))))
+        let running = &joined.running;
+        let mut told = running.told.subscribe();
+        let ended = async {
+            tokio::select! {
+                biased;
+                // The sender goes with the push, which is here.
+                told = told.wait_for(Option::is_some) => {
+                    let denial = told.ok().and_then(|told| told.clone()).unwrap_or(Denial::Cancelled);
+                    Rc::new(End::Denied(denial))
+                }
+                end = running.wait.clone() => end,
+            }
+        };
+        let end = tokio::time::timeout_at(until.into(), ended).await;
+        let end = end.unwrap_or_else(|_| Rc::new(End::Denied(unanswered())));
+        Some(Ended { course: Rc::clone(&running.course), end })
     }
 
     /// Ends the push of `subscriber`'s session, because a code was accepted in its place.
@@ -380,21 +446,46 @@ impl Pushes {
     }
 
     /// What a request that was sent again was told the first time.
-    pub fn recall(&self, known: &Known, now: UnixTime) -> Option<Verdict> {
+    pub fn recall(&self, known: &Known, moment: Moment) -> Option<(Verdict, Mark)> {
         let remembered = self.remembered.borrow();
-        let (when, verdict) = remembered.get(known)?;
-        (now.since(*when) <= REMEMBERED).then(|| verdict.clone())
+        let said = remembered.get(known)?;
+        said.is_fresh(moment).then(|| (said.verdict.clone(), said.mark))
     }
 
     /// Remembers what a request was told.
-    pub fn remember(&self, known: Known, verdict: &Verdict, now: UnixTime) {
+    pub fn remember(&self, known: Known, verdict: &Verdict, moment: Moment, mark: Mark) {
         let mut remembered = self.remembered.borrow_mut();
         if remembered.len() >= MEMORY {
-            remembered.retain(|_, (when, _)| now.since(*when) <= REMEMBERED);
+            remembered.retain(|_, said| said.is_fresh(moment));
         }
         if remembered.len() < MEMORY {
-            remembered.insert(known, (now, verdict.clone()));
+            // From the deadline on, which is when it was said at the latest.
+            remembered.insert(known, Said { at: moment.deadline, mark, verdict: verdict.clone() });
         }
+    }
+
+    /// Forgets what was said in a session that ended.
+    pub fn forget(&self, subscriber: &Subscriber, session: &str) {
+        let is_other = |known: &Known| known.subscriber != *subscriber || known.session != session;
+        self.remembered.borrow_mut().retain(|known, _| is_other(known));
+    }
+
+    /// Sends no more.
+    pub fn close(&self) {
+        self.are_over.set(true);
+    }
+
+    /// Whether no more are sent.
+    pub fn are_over(&self) -> bool {
+        self.are_over.get()
+    }
+}
+
+impl Said {
+    /// Whether a request that came at `moment` may be the same, sent again.
+    fn is_fresh(&self, moment: Moment) -> bool {
+        let began = moment.deadline.checked_sub(moment.allowance);
+        began.is_some_and(|began| began <= self.at + REMEMBERED)
     }
 }
 

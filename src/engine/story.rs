@@ -54,8 +54,12 @@ impl Story<'_> {
     /// By what the gateway would send this request again.
     pub fn known(&self) -> Option<push::Known> {
         let handle = self.cookie.and_then(|cookie| cookie.handle);
+        let facts = &self.request.session;
         let (session, name) = (self.session()?.to_owned(), self.request.name.clone()?);
-        Some((self.origin.subscriber.clone(), session, name, handle))
+        let facts =
+            [&facts.protocol, &facts.client_ip, &facts.server_ip, &facts.server_hostname, &facts.server_username];
+        let facts = facts.map(Clone::clone);
+        Some(push::Known { subscriber: self.origin.subscriber.clone(), session, name, facts, handle })
     }
 }
 

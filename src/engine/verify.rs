@@ -119,9 +119,9 @@ impl Engine {
                         }
                     },
                 };
-                self.run_push(story, course, Begin::Sent { show, state }, standing).await
+                self.run_push(story, course, Begin::Sent { show, state }).await
             }
-            Err(error) => self.absent(story, wired, error).await,
+            Err(error) => self.absent(story, wired, error, standing).await,
         }
     }
 
@@ -172,9 +172,16 @@ impl Engine {
 
     /// The verdict where a client failed and nobody stands in: open, where the configuration says so and nothing can have
     /// reached the service; else the fault.
-    pub(super) async fn absent(&self, story: &Story<'_>, wired: &Wired, error: ClientError) -> Result<Verdict, End> {
+    pub(super) async fn absent(
+        &self,
+        story: &Story<'_>,
+        wired: &Wired,
+        error: ClientError,
+        standing: Standing<'_>,
+    ) -> Result<Verdict, End> {
         let section = wired.client.section();
-        if absence::resort(wired, &error) != Resort::Open {
+        // Whoever stands in for another opens nothing: the other may have been reached.
+        if absence::resort(wired, &error) != Resort::Open || matches!(standing, Standing::For(_)) {
             return Err(End::Fault(error.into_fault(section)));
         }
         let now = story.moment.now;

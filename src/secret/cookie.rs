@@ -25,6 +25,8 @@ pub enum Progress {
     AcceptedRemotely,
     /// The claimant was let in as the configuration says for a service that was not reached.
     AcceptedDegraded,
+    /// The claimant was verified here, in place of a service that was not reached.
+    StoodIn,
 }
 
 /// What a cookie says.
@@ -56,6 +58,7 @@ impl Cookie {
             Progress::Accepted => 2,
             Progress::AcceptedRemotely => 3,
             Progress::AcceptedDegraded => 4,
+            Progress::StoodIn => 5,
         });
         plain.extend_from_slice(&self.expires.0.to_be_bytes());
         plain.extend_from_slice(&self.handle.unwrap_or_default());
@@ -93,6 +96,7 @@ impl Cookie {
                 2 => Progress::Accepted,
                 3 => Progress::AcceptedRemotely,
                 4 => Progress::AcceptedDegraded,
+                5 => Progress::StoodIn,
                 _ => return Err(Flaw::Foreign),
             },
             expires: UnixTime(u64::from_be_bytes(*expires)),

@@ -31,6 +31,8 @@ pub struct NoConnection {
     pub stage: Stage,
     /// `None` where it took too long.
     pub cause: Option<BoxError>,
+    /// Whether less time was left than a connection may take: then it is not the service that took too long.
+    pub is_cut: bool,
 }
 
 impl fmt::Display for NoConnection {
@@ -122,6 +124,7 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         let left = LEFT.get().unwrap_or(Duration::MAX);
         Establishing {
+            is_cut: left < self.limits.connect,
             stage: Stage::Reaching,
             tls: self.limits.tls.min(left),
             timer: Box::pin(tokio::time::sleep(self.limits.connect.min(left))),
@@ -133,6 +136,7 @@ where
 /// A connection in the making.
 pub struct Establishing<T> {
     stage: Stage,
+    is_cut: bool,
     tls: Duration,
     timer: Pin<Box<Sleep>>,
     inner: Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>,
@@ -149,12 +153,12 @@ impl<T> Future for Establishing<T> {
             self.stage = Stage::Handshake;
             self.timer = Box::pin(tokio::time::sleep(self.tls));
         }
-        let stage = self.stage;
+        let (stage, is_cut) = (self.stage, self.is_cut);
         match polled {
             Poll::Ready(Ok(connection)) => Poll::Ready(Ok(connection)),
-            Poll::Ready(Err(cause)) => Poll::Ready(Err(Box::new(NoConnection { stage, cause: Some(cause) }))),
+            Poll::Ready(Err(cause)) => Poll::Ready(Err(Box::new(NoConnection { stage, cause: Some(cause), is_cut }))),
             Poll::Pending => match self.timer.as_mut().poll(context) {
-                Poll::Ready(()) => Poll::Ready(Err(Box::new(NoConnection { stage, cause: None }))),
+                Poll::Ready(()) => Poll::Ready(Err(Box::new(NoConnection { stage, cause: None, is_cut }))),
                 Poll::Pending => Poll::Pending,
             },
         }

@@ -1,6 +1,7 @@
 //! Names to addresses, by /etc/hosts and the name servers of /etc/resolv.conf: in this process, so that a slow server
 //! holds up nobody, and without the loadable parts of the C library, which a static executable must not need.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,11 +18,13 @@ use thiserror::Error;
 pub struct Unresolved {
     pub name: String,
     pub reason: String,
+    /// Whether it was the name servers that gave no address, and not this process that could not ask them.
+    pub is_told: bool,
 }
 
 /// The resolver, made at the first name.
 #[derive(Clone, Debug, Default)]
-pub struct Resolver(Arc<OnceLock<Result<TokioResolver, String>>>);
+pub struct Resolver(Arc<OnceLock<TokioResolver>>);
 
 impl Resolver {
     /// The addresses of `name`.
@@ -29,10 +32,17 @@ impl Resolver {
     /// # Errors
     /// See [`Unresolved`].
     pub async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, Unresolved> {
-        let unresolved = |reason: String| Unresolved { name: name.to_owned(), reason };
-        let made = self.0.get_or_init(|| make().map_err(|error| error.to_string()));
-        let resolver = made.as_ref().map_err(|reason| unresolved(reason.clone()))?;
-        let found = resolver.lookup_ip(name).await.map_err(|error| unresolved(error.to_string()))?;
+        let unresolved =
+            |error: &NetError, is_told| Unresolved { name: name.to_owned(), reason: error.to_string(), is_told };
+        let resolver = match self.0.get() {
+            Some(resolver) => resolver,
+            // What cannot be read now may be there for the next.
+            None => {
+                let made = make().map_err(|error| unresolved(&error, false))?;
+                self.0.get_or_init(|| made)
+            }
+        };
+        let found = resolver.lookup_ip(name).await.map_err(|error| unresolved(&error, is_told(&error)))?;
         Ok(found.iter().map(|address| SocketAddr::new(address, 0)).collect())
     }
 }
@@ -45,6 +55,21 @@ impl Resolve for Resolver {
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
+}
+
+/// Whether the answer, or its absence, is the name servers' doing or the network's.
+fn is_told(error: &NetError) -> bool {
+    if let NetError::Io(error) = error {
+        return matches!(
+            error.kind(),
+            ErrorKind::NetworkUnreachable
+                | ErrorKind::HostUnreachable
+                | ErrorKind::ConnectionRefused
+                | ErrorKind::TimedOut
+        );
+    }
+    let is_silence = matches!(error, NetError::Timeout | NetError::NoConnections);
+    is_silence || error.is_no_records_found() || error.is_nx_domain()
 }
 
 fn make() -> Result<TokioResolver, NetError> {
