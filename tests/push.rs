@@ -6,9 +6,10 @@ mod rig;
 
 use std::io::Write;
 
-use rig::faults::Refused;
-use rig::okta::{Okta, configure};
-use rig::web::Web;
+use rig::faults::{Blackhole, Refused};
+use rig::http::Response;
+use rig::okta::{Okta, answer, configure};
+use rig::web::{Reply, Signal, Web};
 use rig::{Answer, Gateway, Home, Phone};
 use serde_json::{Value, json};
 
@@ -349,6 +350,101 @@ fn pushes_count_as_failures_until_they_are_approved() {
 }
 
 #[test]
+fn nobody_waits_for_the_store_while_somebody_waits_for_a_push() {
+    let silent = Web::silent();
+    let home = Home::init();
+    configure(&home, &silent.url(""), "");
+    let mut sends = Gateway::start(&home);
+    sends.send(&push(1, "s1", "alice"));
+    silent.wait_until(|seen| seen.connections > 0);
+    // Another process finds the slot taken by a push of which nothing is known yet.
+    let mut waits = Gateway::start(&home);
+    waits.send(&push(1, "s2", "alice"));
+    waits.sync();
+    // A third has nothing to do with it. What is typed costs a write, and no request.
+    let mut bob = typed(1, "s9", "bob", "a\u{0}b", "");
+    bob["deadline_ms"] = json!(2000);
+    assert_eq!(home.ask_one(&bob).told(), "authentication_failure/malformed_code");
+    sends.kill();
+    assert_eq!(waits.answer(1).told(), "authentication_failure/push_outstanding");
+    silent.excuse();
+}
+
+#[test]
+fn a_gateway_that_died_leaves_no_push_behind() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    gateway.send(&push(1, "s1", "alice"));
+    // More than a second of polling.
+    okta.wait_for("GET", POLL, 3);
+    drop(gateway.take_output());
+    drop(gateway.take_input());
+    okta.wait_for("DELETE", POLL, 1);
+    okta.press("alice", "SUCCESS");
+    assert_eq!(home.ask_one(&push(2, "s2", "alice")).told(), "accept", "the way is free");
+}
+
+#[test]
+fn a_push_that_is_just_being_sent_is_taken_back_when_it_is_known() {
+    let go_on = Signal::new();
+    let wait = go_on.clone();
+    let web = Web::serve(move |request| {
+        let reply = answer(request, &Default::default());
+        if request.path.ends_with(START) { Reply::after(&wait, reply) } else { Reply::from(reply) }
+    });
+    let home = Home::init();
+    configure(&home, &web.url(""), "");
+    let mut gateway = Gateway::start(&home);
+    gateway.send(&push(1, "s1", "alice"));
+    web.wait_until(|seen| seen.requests.iter().any(|request| request.path.ends_with(START)));
+    gateway.send(&json!({"type": "cancel", "id": 2, "target": 1}));
+    assert_eq!(gateway.answer(1).told(), "policy_denied/cancelled");
+    // It still holds the slot.
+    let mut other = push(3, "s2", "alice");
+    other["deadline_ms"] = json!(1000);
+    assert_eq!(gateway.ask(&other).told(), "authentication_failure/push_outstanding");
+    go_on.fire();
+    web.wait_until(|seen| seen.requests.iter().any(|request| request.method == "DELETE"));
+    gateway.end().1.ok();
+}
+
+#[test]
+fn a_push_asked_for_in_words_rings_nobody_who_is_not_to_be_rung() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    gateway.send(&push(1, "s1", "alice"));
+    okta.wait_for("GET", POLL, 1);
+    assert_eq!(gateway.ask(&typed(2, "s2", "alice", "push", "")).told(), "authentication_failure/push_outstanding");
+    assert_eq!(okta.count("POST", START), 1);
+    okta.press("alice", "SUCCESS");
+    assert_eq!(gateway.answer(1).told(), "accept");
+    gateway.end().1.ok();
+    home.set("push", "mode", "off");
+    assert_eq!(home.ask_one(&typed(3, "s3", "alice", "push", "")).told(), "policy_denied/push_off");
+    assert_eq!(okta.count("POST", START), 1);
+}
+
+#[test]
+fn what_was_said_is_forgotten_with_its_session_and_is_nobody_else_s() {
+    let okta = Okta::start();
+    okta.press("alice", "SUCCESS");
+    let home = okta.home("");
+    let mut gateway = Gateway::start(&home);
+    assert_eq!(gateway.ask(&push(1, "s1", "alice")).told(), "accept");
+    okta.press("alice", "REJECTED");
+    assert_eq!(gateway.ask(&push(1, "s1", "alice")).told(), "accept", "the same request, sent again");
+    let mut elsewhere = push(1, "s1", "alice");
+    elsewhere["server_hostname"] = json!("db2");
+    assert_eq!(gateway.ask(&elsewhere).told(), "authentication_failure/push_refused");
+    let ended = json!({"type": "session_ended", "id": 2, "session_id": "s1", "gateway_user": "alice"});
+    assert_eq!(gateway.ask(&ended).told(), "accept");
+    assert_eq!(gateway.ask(&push(1, "s1", "alice")).told(), "authentication_failure/push_refused");
+    gateway.end().1.ok();
+}
+
+#[test]
 fn two_thousand_pushes_wait_in_one_process_and_all_end_with_a_verdict() {
     const COUNT: usize = 2000;
     let okta = Okta::start();
@@ -446,6 +542,65 @@ fn accept_never_opens_for_a_service_that_went_away_after_it_was_asked() {
     // Whoever begins now finds nobody there.
     assert_eq!(gateway.ask(&push(4, "s3", "carol")).degraded, Some(true));
     gateway.end().1.ok();
+}
+
+/// A home whose duo is at `url` and whose okta stands in for it.
+fn stood_in_for(home: &Home, url: &str) {
+    home.set("plugin", "clients", "duo");
+    let section = format!(
+        "\n[duo]\nhost = {}\nikey = DIXXXXXXXXXXXXXXXXXX\nskey = canary-key\nallow_insecure_http = yes\n\
+         on_unreachable = client:okta\n",
+        url.trim_end_matches('/')
+    );
+    home.append(&section);
+}
+
+#[test]
+fn who_stands_in_opens_nothing() {
+    let down = Web::always(Response::empty(503));
+    let (_refused, home) = away("on_unreachable = accept");
+    stood_in_for(&home, &down.url(""));
+    for request in [push(1, "s1", "alice"), typed(2, "s2", "alice", "123456", "")] {
+        assert_eq!(home.ask_one(&request).told(), "service_unreachable/connection_refused");
+    }
+}
+
+#[test]
+fn a_push_of_who_stands_in_is_theirs_for_everybody_who_waits() {
+    let okta = Okta::start();
+    let refused = Refused::new();
+    let home = okta.home("");
+    stood_in_for(&home, &format!("http://{}", refused.host()));
+    let mut gateway = Gateway::start(&home);
+    gateway.send(&push(1, "s1", "alice"));
+    okta.wait_for("GET", POLL, 1);
+    gateway.send(&push(2, "s1", "alice"));
+    gateway.sync();
+    // Another process of the same session waits for it as well, and does not spoil it.
+    let mut other = Gateway::start(&home);
+    other.send(&push(1, "s1", "alice"));
+    okta.wait_for("GET", POLL, 4);
+    okta.press("alice", "SUCCESS");
+    let mut accepted = 0;
+    for answer in [gateway.answer(1), gateway.answer(2), other.answer(1)] {
+        match answer.told().as_str() {
+            "accept" => assert_eq!(answer.degraded, Some(true), "{answer:?}"),
+            told => assert_eq!(told, "authentication_failure/challenge_gone"),
+        }
+        accepted += usize::from(answer.verdict() == "accept");
+    }
+    assert!(accepted > 0);
+    assert_eq!(okta.count("POST", START), 1);
+}
+
+#[test]
+fn too_little_time_is_not_the_absence_of_the_service() {
+    let blackhole = Blackhole::new();
+    let home = Home::init();
+    configure(&home, &format!("http://{}", blackhole.host()), "on_unreachable = accept\nconnect_timeout = 5");
+    let mut request = typed(1, "s1", "alice", "123456", "");
+    request["deadline_ms"] = json!(600);
+    assert_eq!(home.ask_one(&request).told(), "service_unreachable/no_time");
 }
 
 #[test]

@@ -351,6 +351,12 @@ impl Home {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// Adds `text` to the configuration, such as a section.
+    pub fn append(&self, text: &str) {
+        let ini = fs::read_to_string(self.ini()).unwrap();
+        fs::write(self.ini(), ini + text).unwrap();
+    }
+
     /// Sets an option of plugin.ini, whether it stands there or not.
     pub fn set(&self, section: &str, option: &str, value: &str) {
         let text = fs::read_to_string(self.ini()).unwrap();

@@ -58,8 +58,7 @@ pub fn configure(home: &Home, url: &str, more: &str) {
         "\n[okta]\napi_url = {}\napi_key = canary-token\nallow_insecure_http = yes\n{more}\n",
         url.trim_end_matches('/')
     );
-    let ini = std::fs::read_to_string(home.ini()).unwrap();
-    std::fs::write(home.ini(), ini + &section).unwrap();
+    home.append(&section);
 }
 
 /// What it answers.
