@@ -45,7 +45,8 @@ options! {
         ignore_connection_error: YesNo = "no";
         /// What happens where the service is not reached: reject; accept, which lets everybody in without a second
         /// factor, but only where not one byte can have reached the service (no such name, refused, no route, connect
-        /// time-out); or client:NAME, which asks another client such as client:totp.
+        /// time-out; connect_timeout must lie well within the deadline, or the time is up first); or client:NAME, which asks
+        /// another client such as client:totp, and whose own on_unreachable does not count then.
         on_unreachable: OnUnreachable = "reject";
         /// How long after the first login that it let in `accept` goes on to; 0: as long as the service is away.
         degraded_for: Seconds<0, 604800> = "0";
