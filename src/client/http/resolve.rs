@@ -32,8 +32,7 @@ impl Resolver {
     /// # Errors
     /// See [`Unresolved`].
     pub async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, Unresolved> {
-        let unresolved =
-            |error: &NetError, is_told| Unresolved { name: name.to_owned(), reason: error.to_string(), is_told };
+        let unresolved = |error: &NetError, is_told| Unresolved { name: name.to_owned(), reason: said(error), is_told };
         let resolver = match self.0.get() {
             Some(resolver) => resolver,
             // What cannot be read now may be there for the next.
@@ -55,6 +54,10 @@ impl Resolve for Resolver {
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
+}
+
+fn said(error: &NetError) -> String {
+    if error.is_no_records_found() { "no address is known for this name".into() } else { error.to_string() }
 }
 
 /// Whether the answer, or its absence, is the name servers' doing or the network's.
