@@ -40,6 +40,11 @@ pub fn after(duration: Duration) -> Instant {
     Instant::now() + duration
 }
 
+/// What time it is in the course of what began at `moment`, by its clock: then, and what passed since.
+pub fn present(moment: &Moment) -> UnixTime {
+    moment.now.plus(moment.allowance.saturating_sub(left(moment.deadline)).as_secs())
+}
+
 /// How long it is until `until`; nothing where that is over.
 pub fn left(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now())

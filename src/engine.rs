@@ -259,8 +259,7 @@ impl Engine {
         let now = story.moment.now;
         let found = held::find(&*self.store, &self.sealer, story.owner(), &id, now).await.map_err(own_fault)?;
         let held = found.ok_or(Denial::ChallengeGone)?;
-        let wired = self.clients.iter().find(|wired| wired.client.section() == held.section);
-        let wired = wired.ok_or(Denial::ChallengeGone)?;
+        let wired = self.wired(&held.section).ok_or(Denial::ChallengeGone)?;
         match (held.kind, step) {
             (_, collect::Step::Verify(code)) => {
                 let away = held.absent.clone();
@@ -270,9 +269,7 @@ impl Engine {
             | (held::Kind::Pushed, collect::Step::Ask) => self.ask(story, held.prompt.trim_end(), Some(&id)),
             (held::Kind::Pushed, collect::Step::Push) => {
                 // It keeps others out for as long as somebody waits for it.
-                let key = push::slot(&story.origin.subscriber);
-                let expires = now.plus(story.moment.allowance.as_secs() + 2);
-                if !self.store.take_slot(&key, &id.0, 1, now, expires).await? {
+                if !self.hold_push_slot(story, &id).await? {
                     return Err(End::Denied(Denial::PushOutstanding, Some(held.section)));
                 }
                 self.take_over(story, held).await

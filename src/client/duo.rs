@@ -23,7 +23,7 @@ use crate::domain::outcome::{ClientState, Denial, Factor as Proved, Outcome, Pro
 use crate::domain::secret::{Secret, SecretBytes, TypedCode};
 use crate::domain::time::{Moment, UnixTime};
 use answer::{Device, Preauth, Standing, Status, Verified};
-use api::{Api, BAD_PARAMETERS, Endpoint, Failure, Parameters, reached_before, unexpected};
+use api::{Api, BAD_PARAMETERS, Endpoint, Failure, Parameters};
 use person::{describe, is_name, plain, who};
 use typed::{Factor, Typed, Which, Wish};
 
@@ -148,7 +148,7 @@ impl DuoClient {
             Factor::Sms => {}
         }
         let call = self.api.call(&attempt.moment, Endpoint::Auth, &parameters, Wait::Usual).await;
-        let fields = call.and_then(api::Reply::well).map_err(reached_before)?;
+        let fields = call.and_then(api::Reply::well)?;
         if fields.contains_key("txid") && factor != Factor::Sms {
             return Ok(Outcome::Pushed { show, state: State::Waiting(answer::txid(&fields, "auth")?).pack() });
         }
@@ -157,8 +157,8 @@ impl DuoClient {
             Standing::Deny => self.denied(&status, Asked::Device),
             // Nobody has answered anything yet.
             Standing::Allow if status.status.as_deref() == Some("bypass") => Ok(self.bypass(&status.said)),
-            Standing::Allow => Err(unexpected("auth: allow where nobody was asked yet")),
-            Standing::Waiting => Err(unexpected("auth: waiting, but no txid to wait for")),
+            Standing::Allow => Err(ClientError::unexpected("auth: allow where nobody was asked yet")),
+            Standing::Waiting => Err(ClientError::unexpected("auth: waiting, but no txid to wait for")),
         }
     }
 
@@ -174,12 +174,14 @@ impl DuoClient {
         let mut parameters = who(attempt);
         parameters.extend([("factor", plain("passcode")), ("passcode", code)]);
         let call = self.api.call(&attempt.moment, Endpoint::Auth, &parameters, Wait::Usual).await;
-        let fields = call.and_then(api::Reply::well).map_err(reached_before)?;
+        let fields = call.and_then(api::Reply::well)?;
         let status = Status::read(&fields, "auth")?;
         match status.result {
             Standing::Allow => self.allowed(&status, Proved::Otp),
             Standing::Deny => self.denied(&status, Asked::Passcode),
-            Standing::Waiting => Err(unexpected("auth: waiting, where a passcode is right or wrong at once")),
+            Standing::Waiting => {
+                Err(ClientError::unexpected("auth: waiting, where a passcode is right or wrong at once"))
+            }
         }
     }
 
@@ -189,14 +191,14 @@ impl DuoClient {
         let parameters = vec![("txid", txid)];
         let refusals = Cell::new(0);
         let look = async || self.look(attempt, &parameters, &refusals).await;
-        let Some(status) = self.api.http().poll(until, look).await.map_err(reached_before)? else {
+        let Some(status) = self.api.http().poll(until, look).await? else {
             let seconds = attempt.moment.allowance.as_secs();
             return Ok(refused(Refusal::PushUnanswered, &format!("nobody answered on the device within {seconds} s")));
         };
         match status.result {
             Standing::Allow => self.allowed(&status, Proved::Push),
             Standing::Deny => self.denied(&status, Asked::Device),
-            Standing::Waiting => Err(unexpected("auth_status: waiting")),
+            Standing::Waiting => Err(ClientError::unexpected("auth_status: waiting")),
         }
     }
 
@@ -232,9 +234,10 @@ impl DuoClient {
                 Ok(Outcome::Verified(Proof { factor, reason: format!("Duo: {}", Foreign(&status.said)) }))
             }
             Some("bypass") => Ok(self.bypass(&status.said)),
-            Some(other) => {
-                Err(unexpected(format!("allow with the status {}, which is no reason for it", Foreign(other))))
-            }
+            Some(other) => Err(ClientError::unexpected(format!(
+                "allow with the status {}, which is no reason for it",
+                Foreign(other)
+            ))),
         }
     }
 

@@ -191,7 +191,7 @@ impl GenericClient {
                 return Obstacle::Name;
             }
             let text = "what was captured cannot be part of an address";
-            Obstacle::Error(ClientError::communication("unexpected_answer", text))
+            Obstacle::Error(ClientError::unexpected(text))
         })?;
         if slash && let Ok(mut path) = url.path_segments_mut() {
             path.push("");
@@ -371,7 +371,7 @@ fn heard(obstacle: Obstacle) -> Result<Heard, ClientError> {
 }
 
 fn unexpected(step: StepName) -> ClientError {
-    ClientError::communication("unexpected_answer", format!("{} ended in what it cannot end in", step.word()))
+    ClientError::unexpected(format!("{} ended in what it cannot end in", step.word()))
 }
 
 const fn method(verb: Verb) -> Method {

@@ -28,7 +28,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::diagnosis::Finding;
-use super::{ClientError, note_reach};
+use super::{ClientError, note_reach, once};
 use crate::clock;
 use crate::config::clients::Remote;
 use crate::domain::fault::Reach;
@@ -301,18 +301,8 @@ impl Http {
         self.presented.lock().map(|chain| chain.clone()).unwrap_or_default()
     }
 
-    /// How names become addresses for this service.
-    pub const fn resolver(&self) -> &Resolver {
-        &self.resolver
-    }
-
     fn client(&self) -> Result<&Client, ClientError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        // What cannot be read now may be there for the next.
-        let made = self.build().map_err(ClientError::Unusable)?;
-        Ok(self.client.get_or_init(|| made))
+        once(&self.client, || self.build().map_err(ClientError::Unusable))
     }
 
     fn build(&self) -> Result<Client, String> {
@@ -353,10 +343,9 @@ impl Http {
             // Whoever may send a body says that there is none (RFC 9110, 8.6).
             None => request = request.header(CONTENT_LENGTH, 0),
         }
-        if !request.try_clone().is_some_and(|clone| clone.build().is_ok_and(|r| r.headers().contains_key(ACCEPT))) {
-            request = request.header(ACCEPT, "application/json");
-        }
-        request.build().map_err(|error| ClientError::Unusable(text(&error)))
+        let mut request = request.build().map_err(|error| ClientError::Unusable(text(&error)))?;
+        request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+        Ok(request)
     }
 
     async fn read(&self, mut response: Response) -> Result<Answer, ClientError> {
@@ -404,7 +393,7 @@ impl Http {
         let Some(failure) = failure else {
             // A server may refuse our certificate, or the lack of one, when the handshake is over for us.
             if find::<rustls::Error>(error).is_some() {
-                return ClientError::communication("tls_failed", reason).reach_sent();
+                return ClientError::communication("tls_failed", reason).reached(Reach::Sent);
             }
             if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
                 return ClientError::communication("not_http", format!("the answer is not HTTP: {reason}"));
@@ -412,11 +401,11 @@ impl Http {
             return ClientError::unreachable("connection_lost", reason, Reach::Sent);
         };
         let broken = find::<io::Error>(failure).map(io::Error::kind);
+        if let Some(unresolved) = find::<resolve::Unresolved>(failure) {
+            let reach = if unresolved.is_told { Reach::NotSent } else { Reach::Sent };
+            return ClientError::unreachable("name_resolution", reason, reach);
+        }
         match failure.stage {
-            Stage::Reaching if let Some(unresolved) = find::<resolve::Unresolved>(failure) => {
-                let reach = if unresolved.is_told { Reach::NotSent } else { Reach::Sent };
-                ClientError::unreachable("name_resolution", reason, reach)
-            }
             Stage::Reaching if failure.cause.is_none() && failure.is_cut => {
                 ClientError::unreachable("no_time", "too little time was left to connect", Reach::Sent)
             }
@@ -439,7 +428,7 @@ impl Http {
             },
             Stage::Handshake if failure.cause.is_none() => ClientError::unreachable("tls_timeout", reason, Reach::Sent),
             Stage::Handshake if find::<rustls::Error>(failure).is_some() => {
-                ClientError::communication("tls_failed", reason).reach_sent()
+                ClientError::communication("tls_failed", reason).reached(Reach::Sent)
             }
             Stage::Handshake => ClientError::unreachable("connection_lost", reason, Reach::Sent),
         }

@@ -155,6 +155,11 @@ impl ClientError {
         Self::Communication(ServiceError { code, reason, reach: Reach::Answered, retry_after: None })
     }
 
+    /// The service answered something that its protocol does not know.
+    pub fn unexpected(reason: impl Into<String>) -> Self {
+        Self::communication("unexpected_answer", reason)
+    }
+
     /// No service was reached, or none answered.
     pub fn unreachable(code: &'static str, reason: impl Into<String>, reach: Reach) -> Self {
         Self::Unreachable(ServiceError { code, reason: reason.into(), reach, retry_after: None })
@@ -172,12 +177,6 @@ impl ClientError {
     #[must_use]
     pub fn retry_after(self, retry_after: Option<Duration>) -> Self {
         self.map(|error| ServiceError { retry_after, ..error })
-    }
-
-    /// The same, before an answer came.
-    #[must_use]
-    pub fn reach_sent(self) -> Self {
-        self.reached(Reach::Sent)
     }
 
     /// The same, having got this far.
@@ -290,6 +289,19 @@ impl Parts<'_> {
     }
 }
 
+/// What is in `cell`, made there when it is needed first. A failure is not kept: what cannot be read now may be there for
+/// the next.
+///
+/// # Errors
+/// Those of `make`.
+fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T, ClientError>) -> Result<&T, ClientError> {
+    if let Some(made) = cell.get() {
+        return Ok(made);
+    }
+    let made = make()?;
+    Ok(cell.get_or_init(|| made))
+}
+
 /// A secret of ours at a service.
 #[derive(Debug)]
 pub struct LazySecret {
@@ -304,13 +316,8 @@ impl LazySecret {
     /// # Errors
     /// [`ClientError::Unusable`] where it cannot be read.
     pub fn get(&self) -> Result<&Secret<String>, ClientError> {
-        if let Some(secret) = self.read.get() {
-            return Ok(secret);
-        }
-        // What cannot be read now may be there for the next.
-        let read = service::read(&self.source, |path| self.directory.join(path));
-        let read = read.map_err(|error| ClientError::Unusable(error.to_string()))?;
-        Ok(self.read.get_or_init(|| read))
+        let read = || service::read(&self.source, |path| self.directory.join(path));
+        once(&self.read, || read().map_err(|error| ClientError::Unusable(error.to_string())))
     }
 }
 
@@ -352,4 +359,25 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
         on_unreachable: remote.and_then(|remote| on_unreachable(remote).ok()).unwrap_or(OnUnreachable::Reject),
         degraded_for: remote.map(|remote| remote.degraded_for.0).filter(|s| *s > 0).map(Duration::from_secs),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_an_answer_nothing_is_as_if_nobody_had_been_reached() {
+        let error = |reach| ClientError::unreachable("connection_refused", "", reach);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for (reach, expected) in
+            [(Reach::NotSent, Reach::Sent), (Reach::Sent, Reach::Sent), (Reach::Answered, Reach::Answered)]
+        {
+            let asked = async {
+                note_reach(Reach::Sent);
+                Err(error(reach))
+            };
+            let said = runtime.block_on(in_one_piece(Reach::NotSent, Box::pin(asked)));
+            assert_eq!(said.unwrap_err().reach(), expected);
+        }
+    }
 }

@@ -20,7 +20,6 @@ use crate::clock;
 use crate::config;
 use crate::config::value::YesNo;
 use crate::domain::attempt::{Attempt, Numbers};
-use crate::domain::fault::Reach;
 use crate::domain::foreign::Foreign;
 use crate::domain::outcome::{ClientState, Denial, Factor, Outcome, Proof, Refusal};
 use crate::domain::secret::{Secret, TypedCode};
@@ -80,7 +79,7 @@ impl OidcClient {
         }
         let until = attempt.moment.until();
         let provider = self.metadata(until).await?;
-        let device = self.device(&provider, until).await.map_err(within)?;
+        let device = self.device(&provider, until).await?;
         let show = format!("Open {} and enter the code {}", device.verification_uri, device.user_code);
         let flow = Flow {
             token_endpoint: provider.token_endpoint,
@@ -96,7 +95,7 @@ impl OidcClient {
     async fn wait(&self, attempt: &Attempt<'_>, state: &ClientState) -> Result<Outcome, ClientError> {
         let Some(flow) = Flow::read(state, self.links) else { return Ok(Outcome::Denied(Denial::ChallengeGone)) };
         let until = attempt.moment.until();
-        let lives = Duration::from_secs(flow.expires.since(time_of(attempt)));
+        let lives = Duration::from_secs(flow.expires.since(clock::present(&attempt.moment)));
         if lives.is_zero() {
             return Ok(refused(Refusal::PushUnanswered, "nobody signed in before the code expired"));
         }
@@ -118,7 +117,7 @@ impl OidcClient {
             Some(Err(outcome)) => return Ok(outcome),
             Some(Ok(token)) => token,
         };
-        let came = time_of(attempt);
+        let came = clock::present(&attempt.moment);
         // The token comes once; that its keys do not come at once does not spoil it.
         let keys = self.http.poll(until, async || self.fetch(&flow.jwks_uri, until).await.map(Look::Done)).await?;
         let is_issuer = |text: &str| provider::is_issuer(self.http.base(), text);
@@ -135,7 +134,7 @@ impl OidcClient {
                 "the id_token has no claim {}: ask for it by scope, let the provider put it there, or name another",
                 Foreign(claim)
             );
-            return Err(ClientError::communication("unexpected_answer", text));
+            return Err(ClientError::unexpected(text));
         };
         if !is_same(claim, said, name) {
             return Ok(refused(Refusal::OtherUser, &format!("{} signed in, who is somebody else", Foreign(said))));
@@ -187,7 +186,7 @@ impl OidcClient {
             let json = answer.json()?;
             let Some(token) = json.get("id_token").and_then(Value::as_str) else {
                 let text = "the provider answered without an id_token: scope must hold openid";
-                return Err(ClientError::communication("unexpected_answer", text));
+                return Err(ClientError::unexpected(text));
             };
             return Ok(Redeemed::IdToken(Secret::new(token.to_owned())));
         }
@@ -269,21 +268,6 @@ impl OidcClient {
     }
 }
 
-/// The error of a sign-in that the provider has begun: it was reached, even if a later request was not. Else the absence of
-/// its keys would open the door to whoever signed in.
-fn within(error: ClientError) -> ClientError {
-    match error.reach() {
-        Reach::NotSent => error.reached(Reach::Answered),
-        Reach::Sent | Reach::Answered => error,
-    }
-}
-
-/// What time it is in an attempt: when it began, and how much of its allowance is over.
-fn time_of(attempt: &Attempt<'_>) -> UnixTime {
-    let spent = attempt.moment.allowance.saturating_sub(clock::left(attempt.moment.deadline));
-    attempt.moment.now.plus(spent.as_secs())
-}
-
 /// Whether the claim's value is the claimant's name: exactly, but for names like `alice@corp.example`, which no provider
 /// tells apart by case. `sub` is an identifier that may differ in case alone (OpenID Connect Core 1.0, section 2).
 fn is_same(claim: &str, said: &str, name: &str) -> bool {
@@ -348,13 +332,23 @@ impl MfaClient for OidcClient {
     }
 
     fn push_wait<'a>(&'a self, attempt: &'a Attempt<'a>, state: &'a ClientState) -> Reply<'a> {
-        Box::pin(async { self.wait(attempt, state).await.map_err(within) })
+        Box::pin(async { self.wait(attempt, state).await })
     }
 
     // A code that was made cannot be taken back; it expires, and nobody redeems it.
 
     fn diagnose(&self, now: UnixTime, until: Instant) -> Findings<'_> {
         Box::pin(self.diagnose_all(now, until))
+    }
+}
+
+/// What a test is told of what was read: ok, or the code of the communication error.
+#[cfg(test)]
+fn told<T>(found: Result<T, ClientError>) -> &'static str {
+    match found {
+        Ok(_) => "ok",
+        Err(ClientError::Communication(error)) => error.code,
+        Err(error) => panic!("{error}"),
     }
 }
 

@@ -288,7 +288,7 @@ impl OktaClient {
     }
 
     async fn wait(&self, attempt: &Attempt<'_>, poll: &str) -> Result<Outcome, Stop> {
-        let poll = Url::parse(poll).map_err(|_| answer::unexpected("the poll link is not an address"))?;
+        let poll = Url::parse(poll).map_err(|_| ClientError::unexpected("the poll link is not an address"))?;
         self.check_origin("poll", &poll)?;
         let until = attempt.moment.until();
         let look = async || {
@@ -367,7 +367,7 @@ impl OktaClient {
 
     /// An address of the API made of what Okta named.
     fn known(&self, segments: &[&str]) -> Result<Url, ClientError> {
-        self.url(segments).ok_or_else(|| answer::unexpected("an id is no part of an address"))
+        self.url(segments).ok_or_else(|| ClientError::unexpected("an id is no part of an address"))
     }
 
     /// Has a factor verified.

@@ -27,7 +27,7 @@ use crate::domain::foreign::Foreign;
 use crate::domain::outcome::{ClientState, Denial, Factor, Outcome, Proof, Refusal};
 use crate::domain::secret::{Secret, TypedCode};
 use crate::domain::time::UnixTime;
-use account::{Account, Age, Session};
+use account::Account;
 use answer::{Accepted, Checked, No, Polled, Triggered};
 use challenge::{State, is_push};
 use server::Server;
@@ -113,9 +113,7 @@ impl PrivacyideaClient {
         }
         let url = self.server.url(&["validate", "check"])?;
         let call = self.server.with_key(Call::new(Method::POST, url).body(Body::Form(form)).wait(wait))?;
-        let asked = self.server.ask(call, until).await;
-        // Where something was asked before, the service was reached before.
-        let (status, body) = if state.is_some() { asked.map_err(ClientError::reach_sent)? } else { asked? };
+        let (status, body) = self.server.ask(call, until).await?;
         match answer::check(status, &body)? {
             Checked::Accepted(accepted) => self.accept(&question, accepted),
             Checked::Challenged(challenge) => challenge.outcome(attempt.numbers),
@@ -199,9 +197,8 @@ impl PrivacyideaClient {
             Ok(outcome) => Ok(outcome),
             // Nothing was triggered: the session was over, or made by a server that has other keys by now.
             Err(_) => {
-                let again = account.session(&self.server, Some(&session.token), until).await;
-                let session = again.map_err(ClientError::reach_sent)?;
-                let triggered = self.trigger_once(attempt, &form, &session).await.map_err(ClientError::reach_sent)?;
+                let session = account.session(&self.server, Some(&session), until).await?;
+                let triggered = self.trigger_once(attempt, &form, &session).await?;
                 triggered.map_err(|said| {
                     let reason =
                         format!("the server does not take the session that it has just given: {}", Foreign(&said));
@@ -216,17 +213,11 @@ impl PrivacyideaClient {
         &self,
         attempt: &Attempt<'_>,
         form: &Form,
-        session: &Session,
+        session: &Secret<String>,
     ) -> Result<Result<Outcome, String>, ClientError> {
         let url = self.server.url(&["validate", "triggerchallenge"])?;
-        let call =
-            Call::new(Method::POST, url).body(Body::Form(form.clone())).header("Authorization", session.token.clone());
-        let asked = self.server.ask(call, attempt.moment.until()).await;
-        let (status, body) = match session.age {
-            // The log-in before went well: the service was reached.
-            Age::New => asked.map_err(ClientError::reach_sent)?,
-            Age::Kept => asked?,
-        };
+        let call = Call::new(Method::POST, url).body(Body::Form(form.clone())).header("Authorization", session.clone());
+        let (status, body) = self.server.ask(call, attempt.moment.until()).await?;
         Ok(match answer::trigger(status, &body)? {
             Triggered::Challenged(challenge) => Ok(challenge.outcome(attempt.numbers)?),
             Triggered::Refused(No { why, said }) => Ok(refused(why, &said)),
@@ -251,8 +242,7 @@ impl PrivacyideaClient {
             return Ok(Outcome::Denied(Denial::ChallengeGone));
         };
         let until = attempt.moment.until();
-        let found = self.server.http.poll(until, async || self.look(&state, until).await).await;
-        match found.map_err(ClientError::reach_sent)? {
+        match self.server.http.poll(until, async || self.look(&state, until).await).await? {
             // It may have been used since: only one who asks is told yes.
             Some(Polled::Answered) => self.check(attempt, Question::Finish(&state)).await,
             Some(Polled::Declined) => {
@@ -271,7 +261,7 @@ impl PrivacyideaClient {
     async fn cancel(&self, state: &State, account: &Account, until: Instant) -> Result<(), ClientError> {
         let session = account.session(&self.server, None, until).await?;
         let url = self.server.url(&["token", "challenges", "transaction", &state.transaction])?;
-        let call = Call::new(Method::DELETE, url).header("Authorization", session.token);
+        let call = Call::new(Method::DELETE, url).header("Authorization", session);
         self.server.ask(call, until).await.map(drop)
     }
 }

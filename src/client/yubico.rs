@@ -17,7 +17,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::diagnosis::{Finding, Findings};
 use super::http::{Answer, Call, Http, Method, header};
-use super::{ClientError, LazySecret, MfaClient, Parts, Place, Push, Reply, refused};
+use super::{ClientError, LazySecret, MfaClient, Parts, Place, Push, Reply, once, refused};
 use crate::config;
 use crate::config::clients::YubicoKeys;
 use crate::domain::attempt::Attempt;
@@ -53,11 +53,7 @@ impl YubicoClient {
     }
 
     fn key(&self) -> Result<&ApiKey, ClientError> {
-        if let Some(key) = self.key.get() {
-            return Ok(key);
-        }
-        let read = ApiKey::read(self.secret.get()?)?;
-        Ok(self.key.get_or_init(|| read))
+        once(&self.key, || ApiKey::read(self.secret.get()?))
     }
 
     async fn verify(&self, attempt: &Attempt<'_>, typed: &TypedCode) -> Found {

@@ -108,15 +108,14 @@ impl Value for Algorithm {
 /// `disable_echo`: yes hides what is typed.
 impl Value for Echo {
     fn expected() -> String {
-        "yes or no".into()
+        YesNo::expected()
     }
 
     fn parse(text: &str) -> Option<Self> {
-        match () {
-            () if text.eq_ignore_ascii_case("yes") => Some(Self::Hide),
-            () if text.eq_ignore_ascii_case("no") => Some(Self::Show),
-            () => None,
-        }
+        YesNo::parse(text).map(|hides| match hides {
+            YesNo::Yes => Self::Hide,
+            YesNo::No => Self::Show,
+        })
     }
 }
 

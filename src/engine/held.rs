@@ -106,7 +106,7 @@ pub async fn hold(
     // Sealed on the next line but one.
     let state = state.expose();
     if state.len() > STATE_LIMIT {
-        return Err(ClientError::communication("unexpected_answer", "what the service wants kept is too large"));
+        return Err(ClientError::unexpected("what the service wants kept is too large"));
     }
     let mut plain = vec![match kind {
         Kind::Asked => 1,

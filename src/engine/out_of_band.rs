@@ -21,7 +21,7 @@ use crate::domain::outcome::{ClientState, Denial};
 use crate::domain::request::Request;
 use crate::domain::time::Moment;
 use crate::domain::verdict::Verdict;
-use crate::store::Origin;
+use crate::store::{Origin, StoreError};
 
 /// How long to wait for another process that is about to send a push of the same session.
 const ABOUT_TO: Duration = Duration::from_millis(200);
@@ -152,12 +152,11 @@ impl Engine {
 
     /// Takes the one slot for pushes of the subscriber.
     async fn take_push_slot(&self, story: &Story<'_>, course: &Course) -> Result<(), End> {
-        let (now, key) = (story.moment.now, push::slot(&story.origin.subscriber));
-        let expires = now.plus(story.moment.allowance.as_secs() + 2);
-        if self.store.take_slot(&key, &course.id.0, 1, now, expires).await? {
+        if self.hold_push_slot(story, &course.id).await? {
             return Ok(());
         }
-        let holders = self.store.slots(&key, now).await?;
+        let now = story.moment.now;
+        let holders = self.store.slots(&push::slot(&story.origin.subscriber), now).await?;
         let blocked = holders.iter().find(|(holder, _)| holder == push::REPORTED);
         Err(match blocked {
             Some((_, until)) => {
@@ -166,6 +165,13 @@ impl Engine {
             }
             None => Denial::PushOutstanding.into(),
         })
+    }
+
+    /// Takes or keeps the slot for the push `id`, for as long as its request may wait; says whether nobody else has it.
+    pub(super) async fn hold_push_slot(&self, story: &Story<'_>, id: &ChallengeId) -> Result<bool, StoreError> {
+        let (now, key) = (story.moment.now, push::slot(&story.origin.subscriber));
+        let expires = now.plus(story.moment.allowance.as_secs() + 2);
+        self.store.take_slot(&key, &id.0, 1, now, expires).await
     }
 
     /// Whose push it is that holds the slot.

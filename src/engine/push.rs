@@ -207,7 +207,7 @@ impl Course {
                 self.finish(State::Failed).await?;
                 self.release().await?;
                 let reason = "the service asked for something else while a push was waiting";
-                Err(ClientError::communication("unexpected_answer", reason))
+                Err(ClientError::unexpected(reason))
             }
             Err(error) => {
                 self.finish(State::Failed).await?;

@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value};
 
-use super::api::unexpected;
 use crate::client::ClientError;
 use crate::domain::secret::Secret;
 
@@ -64,12 +63,14 @@ impl Preauth {
             Some("allow") => return Ok(Self::Allow { said }),
             Some("deny") => return Ok(Self::Deny { said }),
             Some("enroll") => return Ok(Self::Enroll { said }),
-            Some(_) | None => return Err(unexpected("preauth: result is neither auth, allow, deny nor enroll")),
+            Some(_) | None => {
+                return Err(ClientError::unexpected("preauth: result is neither auth, allow, deny nor enroll"));
+            }
         }
         let devices = match fields.get("devices") {
             None => Vec::new(),
             Some(Value::Array(devices)) => devices.iter().map(Device::read).collect::<Result<_, _>>()?,
-            Some(_) => return Err(unexpected("preauth: devices is no list")),
+            Some(_) => return Err(ClientError::unexpected("preauth: devices is no list")),
         };
         let verified = match fields.get("verification_code") {
             None | Some(Value::Null) => None,
@@ -80,7 +81,7 @@ impl Preauth {
                     Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => String::new(),
                 };
                 if code.is_empty() || code.len() > 16 || !code.bytes().all(|b| b.is_ascii_digit()) {
-                    return Err(unexpected("preauth: verification_code is not digits"));
+                    return Err(ClientError::unexpected("preauth: verification_code is not digits"));
                 }
                 Some(Verified { txid: txid(fields, "preauth")?, code })
             }
@@ -96,10 +97,10 @@ impl Device {
         let capabilities = match value.get("capabilities") {
             None => Vec::new(),
             Some(Value::Array(words)) => words.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            Some(_) => return Err(unexpected("preauth: a device's capabilities are no list")),
+            Some(_) => return Err(ClientError::unexpected("preauth: a device's capabilities are no list")),
         };
         Ok(Self {
-            id: id.ok_or_else(|| unexpected("preauth: a device without an id"))?,
+            id: id.ok_or_else(|| ClientError::unexpected("preauth: a device without an id"))?,
             name: text("name").or_else(|| text("display_name")).filter(|name| !name.is_empty()),
             kind: text("type").unwrap_or_default(),
             capabilities,
@@ -118,13 +119,13 @@ impl Status {
             Some("allow") => Standing::Allow,
             Some("deny") => Standing::Deny,
             Some(_) | None => {
-                return Err(unexpected(format!("{endpoint}: result is neither waiting, allow nor deny")));
+                return Err(ClientError::unexpected(format!("{endpoint}: result is neither waiting, allow nor deny")));
             }
         };
         let status = match fields.get("status") {
             None | Some(Value::Null) => None,
             Some(Value::String(status)) => Some(status.clone()),
-            Some(_) => return Err(unexpected(format!("{endpoint}: status is no text"))),
+            Some(_) => return Err(ClientError::unexpected(format!("{endpoint}: status is no text"))),
         };
         Ok(Self { result, status, said: said(fields) })
     }
@@ -136,7 +137,7 @@ impl Status {
 /// Where there is none.
 pub fn txid(fields: &Map<String, Value>, endpoint: &str) -> Result<Secret<String>, ClientError> {
     let txid = fields.get("txid").and_then(Value::as_str).filter(|txid| is_txid(txid));
-    txid.map(|txid| Secret::new(txid.to_owned())).ok_or_else(|| unexpected(format!("{endpoint}: no txid")))
+    txid.map(|txid| Secret::new(txid.to_owned())).ok_or_else(|| ClientError::unexpected(format!("{endpoint}: no txid")))
 }
 
 /// Whether `text` can name a transaction.

@@ -11,10 +11,9 @@ use crate::client::http::{Answer, Body, Call, Http, Method, Wait};
 use crate::client::{ClientError, LazySecret};
 use crate::clock;
 use crate::config::value::DuoSignature;
-use crate::domain::fault::Reach;
 use crate::domain::foreign::Foreign;
 use crate::domain::secret::Secret;
-use crate::domain::time::{Moment, UnixTime};
+use crate::domain::time::Moment;
 
 /// The service's codes for a time that it does not take, and for parameters that it does not take.
 const BAD_TIME: u64 = 40105;
@@ -136,8 +135,8 @@ impl Api {
         let reply = self.once(moment, endpoint, parameters, wait).await?;
         match (&reply, endpoint.again()) {
             (Reply::Failed(Failure { code: BAD_TIME, error: _ }), Again::Harmless) => {
-                self.ping(moment).await.map_err(reached_before)?;
-                self.once(moment, endpoint, parameters, wait).await.map_err(reached_before)
+                self.ping(moment).await?;
+                self.once(moment, endpoint, parameters, wait).await
             }
             (Reply::Well(_) | Reply::Failed(_), Again::Harmless | Again::Never) => Ok(reply),
         }
@@ -150,8 +149,8 @@ impl Api {
     pub async fn ping(&self, moment: &Moment) -> Result<(), ClientError> {
         let fields = self.once(moment, Endpoint::Ping, &Vec::new(), Wait::Usual).await?.well()?;
         let theirs = fields.get("time").and_then(Value::as_i64).filter(|time| *time >= 0);
-        let theirs = theirs.ok_or_else(|| unexpected("ping: no time in seconds"))?;
-        let ours = i64::try_from(now(moment).0).unwrap_or(i64::MAX);
+        let theirs = theirs.ok_or_else(|| ClientError::unexpected("ping: no time in seconds"))?;
+        let ours = i64::try_from(clock::present(moment).0).unwrap_or(i64::MAX);
         self.offset.set(theirs.saturating_sub(ours));
         Ok(())
     }
@@ -174,7 +173,7 @@ impl Api {
         if endpoint == Endpoint::Ping {
             return Ok(Call::new(Method::GET, url));
         }
-        let at = now(moment).0.saturating_add_signed(self.offset.get()).min(LAST_DATE);
+        let at = clock::present(moment).0.saturating_add_signed(self.offset.get()).min(LAST_DATE);
         let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(at));
         let method = endpoint.method();
         // Leaves in the body or, where Duo takes it nowhere else, in the query; signed in both.
@@ -226,12 +225,16 @@ impl Api {
                     }
                     Ok(Reply::Well(fields))
                 }
-                Some(_) | None => Err(unexpected(format!("{}: no response in the envelope", endpoint.name()))),
+                Some(_) | None => {
+                    Err(ClientError::unexpected(format!("{}: no response in the envelope", endpoint.name())))
+                }
             },
             (_, Some("FAIL"), Some(envelope)) => {
                 Ok(Reply::Failed(self.failure(endpoint, parameters, answer, &envelope)))
             }
-            (200, _, _) => Err(unexpected(format!("{}: the envelope's stat is neither OK nor FAIL", endpoint.name()))),
+            (200, _, _) => {
+                Err(ClientError::unexpected(format!("{}: the envelope's stat is neither OK nor FAIL", endpoint.name())))
+            }
             (401 | 403, _, _) => Err(refused_credentials(format!("status {status}"))),
             (_, _, _) => Err(answer.unexpected()),
         }
@@ -255,7 +258,7 @@ impl Api {
         let said = without(&said.collect::<Vec<_>>().join(": "), parameters);
         let said = format!("{}: status {}, code {code}: {}", endpoint.name(), answer.status, Foreign(&said));
         let error = match answer.status {
-            200..=299 => unexpected(format!("{said}; a failure with the status of a success")),
+            200..=299 => ClientError::unexpected(format!("{said}; a failure with the status of a success")),
             _ if code == BAD_TIME => ClientError::communication("clock_skew", format!("{said}; {}", self.skew())),
             400 => ClientError::communication("request_refused", said),
             401 | 403 => refused_credentials(said),
@@ -276,27 +279,9 @@ impl Api {
     }
 }
 
-/// The same error of a request that was not the first of its verdict: something did reach the service.
-pub fn reached_before(error: ClientError) -> ClientError {
-    match error.reach() {
-        Reach::NotSent => error.reach_sent(),
-        Reach::Sent | Reach::Answered => error,
-    }
-}
-
-/// The service answered something that its protocol does not know.
-pub fn unexpected(reason: impl Into<String>) -> ClientError {
-    ClientError::communication("unexpected_answer", reason)
-}
-
 fn refused_credentials(said: String) -> ClientError {
     let text = format!("{said}; check ikey, skey and that the application is of the type Auth API");
     ClientError::communication("credentials_refused", text)
-}
-
-/// What time it is by our clock.
-fn now(moment: &Moment) -> UnixTime {
-    moment.now.plus(moment.allowance.saturating_sub(clock::left(moment.deadline)).as_secs())
 }
 
 /// The pairs as a JSON object.
@@ -326,16 +311,6 @@ fn without(text: &str, parameters: &Parameters) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn after_an_answer_nothing_is_as_if_nobody_had_been_reached() {
-        let error = |reach| ClientError::unreachable("connection_refused", "", reach);
-        for (reach, expected) in
-            [(Reach::NotSent, Reach::Sent), (Reach::Sent, Reach::Sent), (Reach::Answered, Reach::Answered)]
-        {
-            assert_eq!(reached_before(error(reach)).reach(), expected);
-        }
-    }
 
     #[test]
     fn json_is_what_a_parser_reads_back() {

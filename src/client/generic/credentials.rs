@@ -76,7 +76,7 @@ impl Credentials {
             AuthKind::Basic => self.basic(&self.user, self.secret()?.expose()),
             AuthKind::Bearer => bearer(self.secret()?),
             AuthKind::Header => self.secret()?.clone(),
-            AuthKind::Hmac => self.signature(&call, now(moment), &facts::nonce()?)?,
+            AuthKind::Hmac => self.signature(&call, clock::present(&moment), &facts::nonce()?)?,
             AuthKind::ClientCredentials => bearer(&self.token(http, moment, until).await?),
         };
         Ok(call.header(self.header.clone(), text))
@@ -138,7 +138,7 @@ impl Credentials {
     /// # Errors
     /// Where none is to be had.
     pub async fn token(&self, http: &Http, moment: Moment, until: Instant) -> Result<Secret<String>, ClientError> {
-        let now = now(moment);
+        let now = clock::present(&moment);
         let kept = self.token.borrow().as_ref().and_then(|token| {
             let is_good = token.ends.is_none_or(|ends| now.plus(MARGIN) < ends);
             is_good.then(|| token.text.clone())
@@ -178,7 +178,7 @@ impl Credentials {
 
 fn token(answer: &Answer, now: UnixTime) -> Result<Token, ClientError> {
     let json = answer.json()?;
-    let wrong = |what: &str| ClientError::communication("unexpected_answer", format!("token_url: {what}"));
+    let wrong = |what: &str| ClientError::unexpected(format!("token_url: {what}"));
     let is_bearer = json.get("token_type").and_then(Value::as_str).is_some_and(|t| t.eq_ignore_ascii_case("bearer"));
     if !is_bearer {
         return Err(wrong("token_type is not Bearer"));
@@ -196,10 +196,4 @@ fn token(answer: &Answer, now: UnixTime) -> Result<Token, ClientError> {
 fn bearer(token: &Secret<String>) -> Secret<String> {
     // Leaves in a header, over TLS.
     Secret::new(format!("Bearer {}", token.expose()))
-}
-
-/// What time it is, as far as the moment when the request was taken in tells.
-fn now(moment: Moment) -> UnixTime {
-    let Moment { now, deadline, allowance } = moment;
-    now.plus(allowance.saturating_sub(clock::left(deadline)).as_secs())
 }

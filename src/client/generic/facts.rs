@@ -127,7 +127,7 @@ pub fn keep(waiting: Waiting, captured: &Captured) -> Result<ClientState, Client
     let captured = captured.iter().map(|(name, value)| (name.as_str(), value.expose().as_str())).collect();
     let text = serde_json::to_vec(&Kept { waiting, captured }).map(Zeroizing::new).ok();
     let state = text.filter(|text| text.len() <= STATE_LIMIT).map(|text| SecretBytes::new(text.to_vec()));
-    state.ok_or_else(|| ClientError::communication("unexpected_answer", "what is captured is too large to keep"))
+    state.ok_or_else(|| ClientError::unexpected("what is captured is too large to keep"))
 }
 
 /// What a state says; `None` where it is none of ours.

@@ -132,9 +132,7 @@ impl Judge<'_> {
         let mut captured = self.captured.clone();
         for capture in self.step.captures() {
             let Capture { name, pointer, shape, optional } = capture;
-            let wrong = |what| {
-                ClientError::communication("unexpected_answer", format!("{}: {pointer} ({name}) {what}", self.place()))
-            };
+            let wrong = |what| ClientError::unexpected(format!("{}: {pointer} ({name}) {what}", self.place()));
             let value = capture.take(body).map_err(|Misshapen| wrong("is not of the shape that capture expects"))?;
             match value {
                 Some(link) if shape.class == Class::Link => {
@@ -199,7 +197,7 @@ impl Judge<'_> {
             pointers.iter().take(6).map(|pointer| format!("{pointer} is {}", kind(pointer.find(&body)))).collect();
         let found = found.join(", ");
         let text = format!("status {status}: the answer meets no rule of {}: {found}{said}", self.place());
-        ClientError::communication("unexpected_answer", text)
+        ClientError::unexpected(text)
     }
 }
 

@@ -10,7 +10,7 @@ use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
     WebPkiServerVerifier,
 };
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -202,9 +202,4 @@ impl ClientSessionStore for Sessions {
         BEGUN.set(true);
         self.0.take_tls13_ticket(server_name)
     }
-}
-
-/// The provider of cryptography, for whoever verifies signatures.
-pub fn provider() -> CryptoProvider {
-    ring::default_provider()
 }

@@ -69,7 +69,7 @@ pub fn verify(token: &Secret<String>, keys: &Value, expected: &Expected<'_>) -> 
     let forged = |text: String| ClientError::communication("bad_signature", text);
     // Read only; nothing of it goes into an error but its algorithm, its times and whom it is for.
     let token = token.expose().as_str();
-    let shape = || unexpected("the id_token is not three parts of base64 that hold JSON".to_owned());
+    let shape = || ClientError::unexpected("the id_token is not three parts of base64 that hold JSON".to_owned());
     let (signed, signature) = token.rsplit_once('.').ok_or_else(shape)?;
     let (header, payload) = signed.split_once('.').filter(|(_, payload)| !payload.contains('.')).ok_or_else(shape)?;
     let header = part(header).ok_or_else(shape)?;
@@ -80,7 +80,9 @@ pub fn verify(token: &Secret<String>, keys: &Value, expected: &Expected<'_>) -> 
         return Err(forged(text));
     };
     if header.get("crit").is_some() {
-        return Err(unexpected("the id_token says that it has to be read in a way that is not known here".to_owned()));
+        return Err(ClientError::unexpected(
+            "the id_token says that it has to be read in a way that is not known here".to_owned(),
+        ));
     }
     let id = match header.get("kid") {
         None => None,
@@ -91,7 +93,9 @@ pub fn verify(token: &Secret<String>, keys: &Value, expected: &Expected<'_>) -> 
         (Some(key), None) => key,
         (None, _) => return Err(forged(format!("the provider publishes no {name} key that the id_token names"))),
         (Some(_), Some(_)) => {
-            return Err(unexpected(format!("the id_token does not say which of several {name} keys signed it")));
+            return Err(ClientError::unexpected(format!(
+                "the id_token does not say which of several {name} keys signed it"
+            )));
         }
     };
     if !crypto::verify(signature, signed.as_bytes(), &key, algorithm).unwrap_or_default() {
@@ -112,7 +116,7 @@ fn check(claims: &Claims, expected: &Expected<'_>) -> Result<(), ClientError> {
     let Expected { is_issuer, client_id, started, came } = expected;
     let issuer = claims.text("iss").unwrap_or_default();
     if !is_issuer(issuer) {
-        return Err(unexpected(format!("the id_token is of another issuer: \"{}\"", Foreign(issuer))));
+        return Err(ClientError::unexpected(format!("the id_token is of another issuer: \"{}\"", Foreign(issuer))));
     }
     let (is_for_us, others) = match claims.0.get("aud") {
         Some(Value::String(one)) => (one == client_id, false),
@@ -125,11 +129,11 @@ fn check(claims: &Claims, expected: &Expected<'_>) -> Result<(), ClientError> {
         Some(party) => party == client_id,
     };
     if !is_for_us || !is_party {
-        return Err(unexpected("the id_token is for another client (aud, azp)".to_owned()));
+        return Err(ClientError::unexpected("the id_token is for another client (aud, azp)".to_owned()));
     }
     let time = |name: &str| {
         let time = claims.0.get(name).and_then(seconds);
-        time.ok_or_else(|| unexpected(format!("the id_token has no {name} that is a time")))
+        time.ok_or_else(|| ClientError::unexpected(format!("the id_token has no {name} that is a time")))
     };
     let (issued, expires) = (time("iat")?, time("exp")?);
     let begins = if claims.0.get("nbf").is_some() { time("nbf")? } else { issued };
@@ -145,10 +149,6 @@ fn check(claims: &Claims, expected: &Expected<'_>) -> Result<(), ClientError> {
         return Err(skewed(format!("the id_token is of a time {early} s ahead of ours")));
     }
     Ok(())
-}
-
-fn unexpected(text: String) -> ClientError {
-    ClientError::communication("unexpected_answer", text)
 }
 
 /// One part of a token: JSON without a key twice, in base64url.
@@ -208,6 +208,7 @@ fn fit(key: &Value, name: &str, algorithm: Algorithm, id: Option<&str>) -> Optio
 mod tests {
     use serde_json::{Map, json};
 
+    use super::super::told;
     use super::*;
 
     const ISSUER: &str = "http://127.0.0.1:8471";
@@ -223,14 +224,6 @@ mod tests {
         let is_issuer = |text: &str| text == ISSUER;
         let expected = Expected { is_issuer: &is_issuer, client_id, started: UnixTime(started), came: UnixTime(came) };
         check(&Claims(claims), &expected)
-    }
-
-    fn told<T>(found: Result<T, ClientError>) -> &'static str {
-        match found {
-            Ok(_) => "ok",
-            Err(ClientError::Communication(error)) => error.code,
-            Err(error) => panic!("{error}"),
-        }
     }
 
     #[test]

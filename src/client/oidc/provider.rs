@@ -49,7 +49,7 @@ impl Links {
     /// The address in `json` under `name`.
     fn read(self, json: &Value, name: &str, limit: usize) -> Result<Url, ClientError> {
         let Some(text) = json.get(name).and_then(Value::as_str) else {
-            return Err(unexpected(format!("the provider names no {name}")));
+            return Err(ClientError::unexpected(format!("the provider names no {name}")));
         };
         self.follow(text, limit).ok_or_else(|| {
             let text =
@@ -57,10 +57,6 @@ impl Links {
             ClientError::communication("foreign_link", text)
         })
     }
-}
-
-fn unexpected(text: impl Into<String>) -> ClientError {
-    ClientError::communication("unexpected_answer", text)
 }
 
 /// Whether `text` is how the provider at `configured` is called: exactly, but the slash behind a bare host, which
@@ -86,10 +82,10 @@ impl Metadata {
         let issuer = json.get("issuer").and_then(Value::as_str).unwrap_or_default();
         if !is_issuer(configured, issuer) {
             let text = format!("the provider calls itself \"{}\"; expected exactly {configured}", Foreign(issuer));
-            return Err(unexpected(text));
+            return Err(ClientError::unexpected(text));
         }
         if json.get("device_authorization_endpoint").is_none() {
-            return Err(unexpected("the provider offers no device flow (device_authorization_endpoint)"));
+            return Err(ClientError::unexpected("the provider offers no device flow (device_authorization_endpoint)"));
         }
         Ok(Self {
             device_authorization_endpoint: links.read(json, "device_authorization_endpoint", LINK)?,
@@ -120,22 +116,26 @@ impl Device {
         let text = |name: &str| json.get(name).and_then(Value::as_str);
         let is_code =
             |code: &&str| (1..=DEVICE_CODE).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_graphic());
-        let device_code =
-            text("device_code").filter(is_code).ok_or_else(|| unexpected("the answer has no device_code"))?;
+        let device_code = text("device_code")
+            .filter(is_code)
+            .ok_or_else(|| ClientError::unexpected("the answer has no device_code"))?;
         let user_code = text("user_code").filter(is_code).filter(|code| code.len() <= SHOWN_CODE);
-        let user_code = user_code.ok_or_else(|| unexpected("the answer has no user_code that could be shown"))?;
+        let user_code =
+            user_code.ok_or_else(|| ClientError::unexpected("the answer has no user_code that could be shown"))?;
         // Google's name for it.
         let place = if json.get("verification_uri").is_some() { "verification_uri" } else { "verification_url" };
         let seconds = json.get("expires_in").and_then(Value::as_u64).filter(|seconds| *seconds > 0);
         let interval = match json.get("interval") {
             None | Some(Value::Null) => INTERVAL,
-            Some(interval) => interval.as_u64().ok_or_else(|| unexpected("interval is not a number of seconds"))?,
+            Some(interval) => {
+                interval.as_u64().ok_or_else(|| ClientError::unexpected("interval is not a number of seconds"))?
+            }
         };
         Ok(Self {
             device_code: Secret::new(device_code.to_owned()),
             user_code: user_code.to_owned(),
             verification_uri: links.read(json, place, SHOWN_LINK)?,
-            expires_in: seconds.ok_or_else(|| unexpected("expires_in is not a number of seconds"))?,
+            expires_in: seconds.ok_or_else(|| ClientError::unexpected("expires_in is not a number of seconds"))?,
             interval: interval.max(1),
         })
     }
@@ -182,18 +182,11 @@ impl Flow {
 
 #[cfg(test)]
 mod tests {
+    use super::super::told;
     use super::*;
 
     fn url(text: &str) -> Url {
         Url::parse(text).unwrap()
-    }
-
-    fn told<T>(found: Result<T, ClientError>) -> &'static str {
-        match found {
-            Ok(_) => "ok",
-            Err(ClientError::Communication(error)) => error.code,
-            Err(error) => panic!("{error}"),
-        }
     }
 
     #[test]

@@ -112,14 +112,12 @@ pub fn body(answer: &Answer, statuses: &[u16], asked: Asked) -> Result<Value, St
     Ok(answer.json()?)
 }
 
-/// What a body without what it must have is.
-pub fn unexpected(reason: impl Into<String>) -> ClientError {
-    ClientError::communication("unexpected_answer", reason)
-}
-
 /// The text of `field`.
 pub fn text<'a>(value: &'a Value, field: &str) -> Result<&'a str, ClientError> {
-    value.get(field).and_then(Value::as_str).ok_or_else(|| unexpected(format!("the answer has no text in {field}")))
+    value
+        .get(field)
+        .and_then(Value::as_str)
+        .ok_or_else(|| ClientError::unexpected(format!("the answer has no text in {field}")))
 }
 
 /// What became of what was verified, where that is final; `None` while it is not.
@@ -139,15 +137,15 @@ fn result(value: &Value, factor: Factor) -> Result<Option<Outcome>, Stop> {
         "TIME_WINDOW_EXCEEDED" => no(Refusal::WrongCode, "the code is of another time"),
         "REJECTED" | "FAILED" | "CANCELLED" | "TIMEOUT" | "EXPIRED" => no(Refusal::WrongCode, "the code was refused"),
         "ERROR" => Err(ClientError::communication("service_fault", "Okta says ERROR: it failed to verify").into()),
-        "CHALLENGE" => Err(unexpected("Okta says CHALLENGE where nothing more is to be asked").into()),
-        other => Err(unexpected(format!("Okta says {} in factorResult", Foreign(other))).into()),
+        "CHALLENGE" => Err(ClientError::unexpected("Okta says CHALLENGE where nothing more is to be asked").into()),
+        other => Err(ClientError::unexpected(format!("Okta says {} in factorResult", Foreign(other))).into()),
     }
 }
 
 /// What Okta says of a code.
 pub fn of_code(answer: &Answer) -> Result<Outcome, Stop> {
     let value = body(answer, &[200], Asked::Code)?;
-    result(&value, Factor::Otp)?.ok_or_else(|| unexpected("Okta says WAITING of a code").into())
+    result(&value, Factor::Otp)?.ok_or_else(|| ClientError::unexpected("Okta says WAITING of a code").into())
 }
 
 /// What a look at a push finds.
@@ -174,7 +172,7 @@ fn number(value: &Value) -> Result<Option<String>, ClientError> {
     let text = answer.as_str().map(str::to_owned).or_else(|| answer.as_u64().map(|number| number.to_string()));
     text.filter(|text| (1..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()))
         .map(Some)
-        .ok_or_else(|| unexpected("the number to match is not one of up to three digits"))
+        .ok_or_else(|| ClientError::unexpected("the number to match is not one of up to three digits"))
 }
 
 /// A push that was sent: what to look at, what takes it back, and the number that belongs to it.
@@ -190,14 +188,14 @@ pub fn of_sending_push(answer: &Answer) -> Result<Sent, Stop> {
     let value = body(answer, &[200, 201], Asked::Sending)?;
     match result(&value, Factor::Push)? {
         None => {}
-        Some(_) => return Err(unexpected("Okta says SUCCESS of a push that was only just sent").into()),
+        Some(_) => return Err(ClientError::unexpected("Okta says SUCCESS of a push that was only just sent").into()),
     }
     let link = |name: &str| value.pointer(&format!("/_links/{name}/href"));
     let url = |name: &str, href: &Value| {
         let parsed = href.as_str().filter(|href| href.len() <= LINK).and_then(|href| Url::parse(href).ok());
-        parsed.ok_or_else(|| unexpected(format!("the {name} link is not an address")))
+        parsed.ok_or_else(|| ClientError::unexpected(format!("the {name} link is not an address")))
     };
-    let poll = link("poll").ok_or_else(|| unexpected("the push has no poll link"))?;
+    let poll = link("poll").ok_or_else(|| ClientError::unexpected("the push has no poll link"))?;
     let cancel = link("cancel").map(|href| url("cancel", href)).transpose()?;
     Ok(Sent { poll: url("poll", poll)?, cancel, number: number(&value)? })
 }
@@ -208,8 +206,8 @@ pub fn of_sending_code(answer: &Answer) -> Result<(), Stop> {
     match text(&value, "factorResult")? {
         "CHALLENGE" => Ok(()),
         _ => match result(&value, Factor::Otp)? {
-            None => Err(unexpected("Okta says WAITING where a code was to be sent").into()),
-            Some(_) => Err(unexpected("Okta says SUCCESS where a code was to be sent").into()),
+            None => Err(ClientError::unexpected("Okta says WAITING where a code was to be sent").into()),
+            Some(_) => Err(ClientError::unexpected("Okta says SUCCESS where a code was to be sent").into()),
         },
     }
 }

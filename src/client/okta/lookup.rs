@@ -89,7 +89,7 @@ impl OktaClient {
         let url = self.known(&["users", &user.id, "factors"])?;
         let answer = self.send(attempt, Call::new(Method::GET, url)).await?;
         let value = answer::body(&answer, &[200], Asked::Facts)?;
-        let factors = value.as_array().ok_or_else(|| answer::unexpected("the factors are not a list"))?;
+        let factors = value.as_array().ok_or_else(|| ClientError::unexpected("the factors are not a list"))?;
         let mut held = Vec::new();
         for factor in factors {
             let kind = answer::text(factor, "factorType")?.to_owned();
@@ -124,7 +124,7 @@ fn part_before_at(login: &str) -> Option<&str> {
 fn identifier(value: &Value) -> Result<String, ClientError> {
     let id = answer::text(value, "id")?;
     let fits = (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if fits { Ok(id.to_owned()) } else { Err(answer::unexpected("an id is not what ids are made of")) }
+    if fits { Ok(id.to_owned()) } else { Err(ClientError::unexpected("an id is not what ids are made of")) }
 }
 
 /// What a code of `kind` is verified with. Of two authenticator apps it is Okta Verify; two codes would be one too many.

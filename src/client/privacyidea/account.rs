@@ -19,19 +19,6 @@ pub struct Account {
     session: Mutex<Option<Secret<String>>>,
 }
 
-/// A session, and where it comes from.
-pub struct Session {
-    pub token: Secret<String>,
-    pub age: Age,
-}
-
-/// Whether the server gave a session just now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Age {
-    New,
-    Kept,
-}
-
 impl Account {
     /// The account `user`.
     pub fn new(user: &str, password: LazySecret) -> Self {
@@ -47,19 +34,19 @@ impl Account {
         server: &Server,
         refused: Option<&Secret<String>>,
         until: Instant,
-    ) -> Result<Session, ClientError> {
+    ) -> Result<Secret<String>, ClientError> {
         let no_time = || ClientError::unreachable("no_time", "there was no time left to log in", Reach::Sent);
         let mut kept = tokio::time::timeout_at(until.into(), self.session.lock()).await.map_err(|_| no_time())?;
         // Compared with what we sent ourselves: nobody learns from how long it takes.
         if let Some(token) =
             kept.as_ref().filter(|kept| refused.is_none_or(|refused| refused.expose() != kept.expose()))
         {
-            return Ok(Session { token: token.clone(), age: Age::Kept });
+            return Ok(token.clone());
         }
         *kept = None;
         let token = self.log_in(server, until, |login| Secret::new(login.token.to_owned())).await?;
         *kept = Some(token.clone());
-        Ok(Session { token, age: Age::New })
+        Ok(token)
     }
 
     /// Logs in, and takes from the answer what is wanted.

@@ -323,7 +323,7 @@ fn worded(said: &str) -> Result<No, ClientError> {
 
 /// An answer that is not what the server's documents promise.
 pub fn strange(what: &str) -> ClientError {
-    ClientError::communication("unexpected_answer", format!("the answer is not one of privacyIDEA: {what}"))
+    ClientError::unexpected(format!("the answer is not one of privacyIDEA: {what}"))
 }
 
 /// A text that may be missing or null, but must not be anything else; `path` is for the error.

@@ -16,7 +16,7 @@ use rsa::traits::PublicKeyParts;
 use serde_json::Value;
 use x509_cert::der::pem;
 
-use crate::client::ClientError;
+use crate::client::{ClientError, once};
 use crate::files::{self, Exposure};
 
 /// What a signature begins with.
@@ -28,7 +28,7 @@ const HASH: usize = 32;
 /// The public key of the server, read when the first answer comes.
 pub struct ResponseKey {
     path: PathBuf,
-    read: OnceCell<Result<VerifyingKey<Sha256>, String>>,
+    read: OnceCell<VerifyingKey<Sha256>>,
 }
 
 impl ResponseKey {
@@ -65,7 +65,7 @@ impl ResponseKey {
                 format!("{}: is not the public RSA key of a privacyIDEA server in PEM", self.path.display())
             })
         };
-        self.read.get_or_init(read).as_ref().map_err(|reason| ClientError::Unusable(reason.clone()))
+        once(&self.read, || read().map_err(ClientError::Unusable))
     }
 }
 

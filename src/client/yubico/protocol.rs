@@ -123,7 +123,7 @@ impl Asked {
 /// # Errors
 /// Where the answer says nothing about the OTP.
 pub fn judge(body: &str, key: &ApiKey, asked: &Asked) -> Found {
-    let unexpected = |text: &str| ClientError::communication("unexpected_answer", text);
+    let unexpected = |text: &str| ClientError::unexpected(text);
     let pairs = pairs(body).map_err(unexpected)?;
     let value = |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     let status = value("status").ok_or_else(|| unexpected("the answer has no status"))?;
@@ -179,7 +179,7 @@ pub fn judge(body: &str, key: &ApiKey, asked: &Asked) -> Found {
 /// # Errors
 /// Where it is not.
 pub fn check_signature(body: &str, key: &ApiKey) -> Result<(), ClientError> {
-    let pairs = pairs(body).map_err(|text| ClientError::communication("unexpected_answer", text))?;
+    let pairs = pairs(body).map_err(ClientError::unexpected)?;
     match pairs.iter().find(|(name, _)| *name == "h") {
         Some((_, h)) if key.has_signed(&pairs, h)? => Ok(()),
         Some(_) | None => Err(ClientError::communication("bad_signature", "the answer is not signed with api_key")),
