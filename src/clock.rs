@@ -11,28 +11,40 @@ pub enum Clock {
     System,
     /// One that stands still, for tests; programs that are built for use have no way to get it.
     #[cfg(debug_assertions)]
-    Fixed(UnixTime),
+    Fixed(UnixTime, u16),
 }
 
 impl Clock {
     /// What time it is. Before 1970 it is 1970.
     pub fn now(self) -> UnixTime {
         match self {
-            Self::System => UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())),
+            Self::System => UnixTime(since_1970().as_secs()),
             #[cfg(debug_assertions)]
-            Self::Fixed(now) => now,
+            Self::Fixed(now, _) => now,
         }
     }
 
     /// Now, with `allowance` to answer.
     pub fn moment(self, allowance: Duration) -> Moment {
-        Moment { now: self.now(), deadline: Instant::now() + allowance, allowance }
+        let (now, millis) = match self {
+            Self::System => {
+                let since = since_1970();
+                (UnixTime(since.as_secs()), u16::try_from(since.subsec_millis()).unwrap_or(0))
+            }
+            #[cfg(debug_assertions)]
+            Self::Fixed(now, millis) => (now, millis),
+        };
+        Moment { now, millis, deadline: Instant::now() + allowance, allowance }
     }
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
 }
 
 /// The moment `now` with `allowance` from here on: for what goes on after the time of its request is over.
 pub fn extended(now: UnixTime, allowance: Duration) -> Moment {
-    Moment { now, deadline: after(allowance), allowance }
+    Moment { now, millis: 0, deadline: after(allowance), allowance }
 }
 
 /// The point in time that lies `duration` ahead.

@@ -12,15 +12,15 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::client::{self, ClientError, Codes, Place, Push, Wired};
-use crate::config::{self, Auth, Config};
+use crate::config::{self, Auth, Config, Policy};
 use crate::domain::challenge::ChallengeId;
 use crate::domain::claimant::{Claimant, MfaIdentity, Subscriber};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::foreign::Foreign;
-use crate::domain::outcome::{Denial, Proof};
-use crate::domain::request::{Kind, Request};
+use crate::domain::outcome::{Denial, Prompt, Proof};
+use crate::domain::request::{Kind, Request, SessionCookie};
 use crate::domain::time::Moment;
-use crate::domain::verdict::{Accept, Footing, NeedInfo, Question, Reject, Verdict};
+use crate::domain::verdict::{Accept, Basis, Footing, NeedInfo, Question, Reject, Verdict};
 use crate::policy::source::canonical_source;
 use crate::policy::{collect, identify};
 use crate::secret::cookie::{self, Cookie, Flaw, Progress};
@@ -44,6 +44,8 @@ pub enum CookieState {
 #[derive(Debug)]
 pub struct Decision {
     pub verdict: Verdict,
+    /// What the gateway keeps for all its plugins.
+    pub session_cookie: SessionCookie,
     /// What [`Store::settle`] has to cover before the verdict leaves.
     pub mark: Mark,
     pub cookie: CookieState,
@@ -54,6 +56,7 @@ pub struct Decision {
 /// Everything that a decision needs.
 pub struct Engine {
     auth: Auth,
+    policy: Policy,
     /// How a push is sent, where any client could.
     push: Option<config::Push>,
     clients: Vec<Wired>,
@@ -113,7 +116,8 @@ impl Engine {
     /// An engine with other clients.
     pub fn with_clients(config: &Config, store: Rc<dyn Store>, sealer: Rc<Sealer>, clients: Vec<Wired>) -> Self {
         let (auth, push) = (config.auth.clone(), config.remote.push.as_deref().cloned());
-        Self { auth, push, clients, store, sealer, pushes: Rc::default(), trail: None }
+        let policy = config.policy.clone();
+        Self { auth, policy, push, clients, store, sealer, pushes: Rc::default(), trail: None }
     }
 
     /// The same engine, which leaves its steps in `trail`.
@@ -150,7 +154,7 @@ impl Engine {
     /// Decides `request`. Nothing of the decision may be said before the store has settled its mark.
     pub async fn decide(&self, request: &Request, moment: Moment) -> Decision {
         let mark = Cell::new(self.store.mark());
-        let claimant = identify::claimant(&request.session, &request.answers);
+        let claimant = self.claimant(request);
         let (cookie, state) = self.read_cookie(request, claimant.as_ref(), moment);
         let identity = claimant.as_ref().map(|claimant| MfaIdentity(claimant.0.clone()));
         self.note("claimant", || match &identity {
@@ -189,7 +193,13 @@ impl Engine {
             Err(End::Denied(denial, service)) => Verdict::Reject(self.denied(denial, service)),
             Err(End::Fault(fault)) => Verdict::Reject(fault.into()),
         };
-        Decision { verdict, mark: mark.get(), cookie: state, identity }
+        let session_cookie = request.session_cookie.clone();
+        Decision { verdict, session_cookie, mark: mark.get(), cookie: state, identity }
+    }
+
+    /// Who the claimant is.
+    pub fn claimant(&self, request: &Request) -> Option<Claimant> {
+        identify::claimant(&request.session, &request.answers, self.policy.upn_suffix)
     }
 
     /// A denial, with the client that it is about.
@@ -204,8 +214,8 @@ impl Engine {
             | Class::InvalidRequest
             | Class::InternalError => None,
         };
-        let Reject { class, code, service: _, reason, retry_after } = denial.into();
-        Reject { class, code, service, reason, retry_after }
+        let Reject { class, code, service: _, reason, remarks, message, retry_after } = denial.into();
+        Reject { class, code, service, reason, remarks, message, retry_after }
     }
 
     /// Who → which client → throttle → collect → verify → accept.
@@ -245,7 +255,7 @@ impl Engine {
             }
             collect::Step::Ask => {
                 self.heard(self.store.standing(&story.origin, moment.now).await?)?;
-                self.ask(&story, self.auth.prompt.trim_end(), None)
+                self.ask(&story, &self.auth.prompt.clone().into(), None)
             }
         }
     }
@@ -266,7 +276,7 @@ impl Engine {
                 self.verify(story, wired, code, Some(held), away.as_ref().into()).await
             }
             (held::Kind::Asked, collect::Step::Push | collect::Step::Ask)
-            | (held::Kind::Pushed, collect::Step::Ask) => self.ask(story, held.prompt.trim_end(), Some(&id)),
+            | (held::Kind::Pushed, collect::Step::Ask) => self.ask(story, &held.prompt, Some(&id)),
             (held::Kind::Pushed, collect::Step::Push) => {
                 // It keeps others out for as long as somebody waits for it.
                 if !self.hold_push_slot(story, &id).await? {
@@ -306,7 +316,7 @@ impl Engine {
         proof: Proof,
         standing: Standing<'_>,
     ) -> Result<Verdict, End> {
-        let Proof { factor, reason } = proof;
+        let Proof { factor, reason, remarks } = proof;
         let section = wired.client.section();
         let place = wired.client.place();
         let (progress, footing, reason) = match (standing, place) {
@@ -333,7 +343,7 @@ impl Engine {
             Place::Remote => Some(section.to_owned()),
         };
         let (claimant, identity) = (story.claimant.clone(), story.identity.clone());
-        let proof = Proof { factor, reason };
+        let proof = Proof { factor, reason, remarks };
         Ok(accept(Grant::Proved { claimant, identity, proof, service, footing, cookie }))
     }
 
@@ -368,8 +378,10 @@ impl Engine {
     }
 
     /// Asks the claimant; `id` names what a client waits for, where one does.
-    fn ask(&self, story: &Story<'_>, prompt: &str, id: Option<&ChallengeId>) -> Result<Verdict, End> {
-        let question = Question { key: "otp".into(), prompt: format!("{prompt} "), echo: self.auth.disable_echo };
+    fn ask(&self, story: &Story<'_>, prompt: &Prompt, id: Option<&ChallengeId>) -> Result<Verdict, End> {
+        let Prompt { text, key, echo } = prompt;
+        let (prompt, echo) = (format!("{} ", text.trim_end()), echo.unwrap_or(self.auth.disable_echo));
+        let question = Question { key: key.clone(), prompt, echo };
         let cookie = self.cookie(Progress::Asked, story, id)?;
         Ok(Verdict::NeedInfo(NeedInfo { question, cookie: Some(cookie) }))
     }
@@ -378,7 +390,7 @@ impl Engine {
     async fn ask_held(&self, story: &Story<'_>, held: &Held) -> Result<Verdict, End> {
         let now = story.moment.now;
         held::hold(&*self.store, &self.sealer, story.owner(), held, now).await.map_err(own_fault)?;
-        self.ask(story, held.prompt.trim_end(), Some(&held.id))
+        self.ask(story, &held.prompt, Some(&held.id))
     }
 
     fn cookie(&self, progress: Progress, story: &Story<'_>, id: Option<&ChallengeId>) -> Result<String, SealError> {
@@ -432,17 +444,52 @@ enum Grant {
 /// The one place where an accept is made.
 fn accept(grant: Grant) -> Verdict {
     let accept = match grant {
-        Grant::Ended(claimant) => (claimant, None, None, None, Footing::Full, "the session ended".into(), None),
-        Grant::Authorized(claimant, footing) => {
-            (Some(claimant), None, None, None, footing, "the session was authenticated".into(), None)
+        Grant::Ended(claimant) => Accept {
+            claimant,
+            identity: None,
+            basis: Basis::Ended,
+            factor: None,
+            service: None,
+            footing: Footing::Full,
+            reason: "the session ended".into(),
+            remarks: None,
+            cookie: None,
+        },
+        Grant::Authorized(claimant, footing) => Accept {
+            claimant: Some(claimant),
+            identity: None,
+            basis: Basis::Authorized,
+            factor: None,
+            service: None,
+            footing,
+            reason: "the session was authenticated".into(),
+            remarks: None,
+            cookie: None,
+        },
+        Grant::Proved { claimant, identity, proof: Proof { factor, reason, remarks }, service, footing, cookie } => {
+            Accept {
+                claimant: Some(claimant),
+                identity: Some(identity),
+                basis: Basis::Verified,
+                factor: Some(factor),
+                service,
+                footing,
+                reason,
+                remarks,
+                cookie: Some(cookie),
+            }
         }
-        Grant::Proved { claimant, identity, proof: Proof { factor, reason }, service, footing, cookie } => {
-            (Some(claimant), Some(identity), Some(factor), service, footing, reason, Some(cookie))
-        }
-        Grant::Open { claimant, identity, service, reason, cookie } => {
-            (Some(claimant), Some(identity), None, Some(service), Footing::Degraded, reason, Some(cookie))
-        }
+        Grant::Open { claimant, identity, service, reason, cookie } => Accept {
+            claimant: Some(claimant),
+            identity: Some(identity),
+            basis: Basis::Unreachable,
+            factor: None,
+            service: Some(service),
+            footing: Footing::Degraded,
+            reason,
+            remarks: None,
+            cookie: Some(cookie),
+        },
     };
-    let (claimant, identity, factor, service, footing, reason, cookie) = accept;
-    Verdict::Accept(Accept { claimant, identity, factor, service, footing, reason, cookie })
+    Verdict::Accept(accept)
 }

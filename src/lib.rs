@@ -18,7 +18,7 @@
 //! | 1 | `files`, `ready`, `otp`, `policy`, `gateway` | guarded files; descriptors asked without waiting; algorithms; rules; who asks |
 //! | 2 | `config`, `clock` | plugin.ini, typed; the one reader of clocks |
 //! | 3 | `secret`, `store` | sealing; what is remembered |
-//! | 4 | `client` | who verifies |
+//! | 4 | `client`, `directory` | who verifies; who a directory says a user is |
 //! | 5 | `engine`, `log`, `setup` | the decision; the audit line; from plugin.ini to all of these |
 //! | 6 | `serve` | streams, signals, concurrency |
 //! | 7 | `admin` | the subcommands |
@@ -27,6 +27,7 @@ pub mod admin;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod directory;
 pub mod domain;
 pub mod engine;
 pub mod files;

@@ -354,16 +354,27 @@ pub struct Facts {
 /// Writes the audit line of one verdict.
 pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) {
     let Facts { kind, session, source, protocol, claimant, identity, cookie } = facts;
-    let mut degraded = None;
+    let (mut degraded, mut basis) = (None, None);
     let (word, factor, service, class, code, reason) = match verdict {
-        Verdict::Accept(Accept { claimant: _, identity: _, factor, service, footing, reason, cookie: _ }) => {
+        Verdict::Accept(Accept {
+            claimant: _,
+            identity: _,
+            basis: rests_on,
+            factor,
+            service,
+            footing,
+            reason,
+            remarks: _,
+            cookie: _,
+        }) => {
             degraded = match footing {
                 Footing::Full => None,
                 Footing::Degraded => Some(true),
             };
+            basis = Some(rests_on.word());
             ("accept", factor.map(|factor| factor.word()), service.as_deref(), None, None, Some(reason.as_str()))
         }
-        Verdict::Reject(Reject { class, code, service, reason, retry_after: _ }) => {
+        Verdict::Reject(Reject { class, code, service, reason, remarks: _, message: _, retry_after: _ }) => {
             ("reject", None, service.as_deref(), Some(class.word()), Some(*code), Some(reason.as_str()))
         }
         Verdict::NeedInfo(NeedInfo { question: _, cookie: _ }) => ("need_info", None, None, None, None, None),
@@ -378,6 +389,7 @@ pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) 
         protocol = shown(protocol.as_deref()),
         claimant = shown(claimant.as_deref()),
         mfa_identity = shown(identity.as_deref()),
+        basis,
         factor,
         degraded,
         service,

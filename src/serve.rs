@@ -26,12 +26,12 @@ use crate::domain::fault::Fault;
 use crate::domain::foreign::Foreign;
 use crate::domain::outcome::Denial;
 use crate::domain::request::Request;
+use crate::domain::request::SessionCookie;
 use crate::domain::time::Moment;
 use crate::domain::verdict::{Reject, Verdict};
 use crate::engine::{Chore, CookieState, Decision, Engine, store_fault};
-use crate::gateway::{Greeting, Inbound, Protocol, RequestId, too_long};
+use crate::gateway::{Greeting, Inbound, Protocol, RequestId, Said, too_long};
 use crate::log::{Facts, Log, audit};
-use crate::policy::identify;
 use crate::store::Mark;
 use frames::{Frame, Frames};
 use stream::Stream;
@@ -167,6 +167,7 @@ struct Decided {
     facts: Facts,
     began: Instant,
     verdict: Verdict,
+    session_cookie: SessionCookie,
     mark: Mark,
 }
 
@@ -263,7 +264,7 @@ impl<'a> Server<'a> {
     fn answer(&mut self, id: Option<&RequestId>, facts: &Facts, verdict: &Verdict) {
         let trace = self.traces.next();
         audit(&trace, facts, verdict, Duration::ZERO);
-        self.serving.protocol.write(id, verdict, &trace, &mut self.out);
+        self.serving.protocol.write(id, Said::bare(verdict, &trace), &mut self.out);
     }
 
     fn number(&mut self) -> u64 {
@@ -280,7 +281,7 @@ impl<'a> Server<'a> {
         self.watchdog.expect(number, id.as_ref(), &trace, moment.deadline);
         let (abort, registration) = AbortHandle::new_pair();
         let engine = self.serving.engine;
-        let facts = facts(&request);
+        let facts = facts(engine, &request);
         let task = async move {
             let decision = Abortable::new(decide(engine, &request, moment), registration).await.ok();
             Ended { number, facts, began, decision }
@@ -327,8 +328,8 @@ impl<'a> Server<'a> {
     fn end(&mut self, ended: Ended) {
         let Ended { number, mut facts, began, decision } = ended;
         let Some(Flight { id, trace, abort: _ }) = self.flights.remove(&number) else { return };
-        let (verdict, mark) = match decision {
-            Some(Decision { verdict, mark, cookie, identity }) => {
+        let (verdict, session_cookie, mark) = match decision {
+            Some(Decision { verdict, session_cookie, mark, cookie, identity }) => {
                 facts.identity = identity.map(|identity| identity.0);
                 facts.cookie = match cookie {
                     CookieState::None => "none",
@@ -336,11 +337,14 @@ impl<'a> Server<'a> {
                     CookieState::Foreign => "foreign",
                     CookieState::Expired => "expired",
                 };
-                (verdict, mark)
+                (verdict, session_cookie, mark)
             }
-            None => (Verdict::Reject(Denial::Cancelled.into()), self.serving.engine.store().mark()),
+            None => {
+                let mark = self.serving.engine.store().mark();
+                (Verdict::Reject(Denial::Cancelled.into()), SessionCookie::default(), mark)
+            }
         };
-        self.decided.push(Decided { number, id, trace, facts, began, verdict, mark });
+        self.decided.push(Decided { number, id, trace, facts, began, verdict, session_cookie, mark });
     }
 
     /// Makes durable what the verdicts rest on, audits them, and puts them into the output. Until the log is written, the
@@ -348,7 +352,7 @@ impl<'a> Server<'a> {
     async fn settle(&mut self) {
         let mut decided = std::mem::take(&mut self.decided);
         let mut answered = Vec::new();
-        for Decided { number, id: _, trace, facts, began, verdict, mark } in &mut decided {
+        for Decided { number, id: _, trace, facts, began, verdict, session_cookie: _, mark } in &mut decided {
             if let Err(error) = self.serving.engine.store().settle(*mark).await {
                 *verdict = Verdict::Reject(store_fault(&error).into());
             }
@@ -361,9 +365,10 @@ impl<'a> Server<'a> {
         if !decided.is_empty() {
             self.serving.log.flush();
         }
-        for Decided { number, id, trace, facts, began, verdict, mark: _ } in decided {
+        for Decided { number, id, trace, facts, began, verdict, session_cookie, mark: _ } in decided {
             if self.watchdog.claim(number) {
-                self.serving.protocol.write(id.as_ref(), &verdict, &trace, &mut self.out);
+                let said = Said { verdict: &verdict, trace: &trace, session_cookie: &session_cookie };
+                self.serving.protocol.write(id.as_ref(), said, &mut self.out);
             } else if !answered.contains(&number) {
                 // What the line before says was not said: the log took too long.
                 audit(&trace, &facts, &Verdict::Reject(late().into()), began.elapsed());
@@ -440,6 +445,7 @@ async fn decide(engine: &Engine, request: &Request, moment: Moment) -> Decision 
     let mark = engine.store().mark();
     let fault = |fault: Fault| Decision {
         verdict: Verdict::Reject(Reject::from(fault)),
+        session_cookie: request.session_cookie.clone(),
         mark,
         cookie: CookieState::None,
         identity: None,
@@ -456,13 +462,13 @@ fn late() -> Fault {
     Fault::internal("deadline_exceeded", "there was no verdict within the deadline: the store did not answer in time")
 }
 
-fn facts(request: &Request) -> Facts {
+fn facts(engine: &Engine, request: &Request) -> Facts {
     Facts {
         kind: request.kind.word(),
         session: request.session.session_id.clone(),
         source: request.session.client_ip.clone(),
         protocol: request.session.protocol.clone(),
-        claimant: identify::claimant(&request.session, &request.answers).map(|claimant| claimant.0),
+        claimant: engine.claimant(request).map(|claimant| claimant.0),
         identity: None,
         cookie: "none",
     }

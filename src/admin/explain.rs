@@ -81,18 +81,28 @@ pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Re
     let decision = runtime.block_on(engine.decide(&request, moment));
 
     let (verdict, code, reason) = match &decision.verdict {
-        Verdict::Accept(Accept { claimant: _, identity: _, factor: _, service: _, footing, reason, cookie: _ }) => {
+        Verdict::Accept(Accept {
+            claimant: _,
+            identity: _,
+            basis: _,
+            factor: _,
+            service: _,
+            footing,
+            reason,
+            remarks: _,
+            cookie: _,
+        }) => {
             let verdict = match footing {
                 Footing::Full => "accept",
                 Footing::Degraded => "accept, degraded",
             };
             (verdict, None, reason.clone())
         }
-        Verdict::Reject(Reject { class: _, code: NOT_ASKED, service: _, reason, retry_after: _ }) => {
-            ("open", None, reason.clone())
-        }
-        Verdict::Reject(Reject { class: _, code, service: _, reason, retry_after: _ }) => {
-            ("reject", Some(*code), reason.clone())
+        Verdict::Reject(Reject { class: _, code, service: _, reason, remarks: _, message: _, retry_after: _ }) => {
+            match *code {
+                NOT_ASKED => ("open", None, reason.clone()),
+                code => ("reject", Some(code), reason.clone()),
+            }
         }
         Verdict::NeedInfo(NeedInfo { question, cookie: _ }) => {
             ("need_info", None, format!("the claimant is asked: {}", question.prompt.trim_end()))

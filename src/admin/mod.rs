@@ -47,8 +47,8 @@ pub struct Cli {
 
     /// Take this for the time, in seconds since 1970
     #[cfg(debug_assertions)]
-    #[arg(long, global = true, hide = true, value_name = "SECONDS")]
-    test_clock: Option<u64>,
+    #[arg(long, global = true, hide = true, value_name = "SECONDS", value_parser = test_clock)]
+    test_clock: Option<Clock>,
 
     #[command(subcommand)]
     command: Command,
@@ -159,7 +159,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, AdminError> {
     let config = cli.config;
     #[cfg(debug_assertions)]
-    let clock = cli.test_clock.map_or(Clock::System, |now| Clock::Fixed(crate::domain::time::UnixTime(now)));
+    let clock = cli.test_clock.unwrap_or(Clock::System);
     #[cfg(not(debug_assertions))]
     let clock = Clock::System;
     let out = &mut io::stdout().lock();
@@ -183,6 +183,13 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
     }?;
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A point in time with up to three decimals.
+#[cfg(debug_assertions)]
+fn test_clock(text: &str) -> Result<Clock, std::num::ParseIntError> {
+    let (seconds, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    Ok(Clock::Fixed(crate::domain::time::UnixTime(seconds.parse()?), format!("{decimals:0<3}").parse()?))
 }
 
 fn finish(ended: Result<ExitCode, AdminError>) -> ExitCode {

@@ -102,7 +102,7 @@ impl DuoClient {
         match self.allow_bypass {
             YesNo::Yes => {
                 let reason = format!("Duo lets this user in without a second factor: {}", Foreign(said));
-                Outcome::Verified(Proof { factor: Proved::Bypass, reason })
+                Outcome::Verified(Proof::new(Proved::Bypass, reason))
             }
             YesNo::No => {
                 let text = format!("Duo lets this user in without a second factor, allow_bypass does not: {said}");
@@ -231,7 +231,7 @@ impl DuoClient {
     fn allowed(&self, status: &Status, factor: Proved) -> Result<Outcome, ClientError> {
         match status.status.as_deref() {
             None | Some("allow") => {
-                Ok(Outcome::Verified(Proof { factor, reason: format!("Duo: {}", Foreign(&status.said)) }))
+                Ok(Outcome::Verified(Proof::new(factor, format!("Duo: {}", Foreign(&status.said)))))
             }
             Some("bypass") => Ok(self.bypass(&status.said)),
             Some(other) => Err(ClientError::unexpected(format!(
@@ -246,7 +246,7 @@ impl DuoClient {
         let word = status.status.as_deref().unwrap_or("deny");
         let why = match (word, asked) {
             ("sent", Asked::Device | Asked::Passcode) => {
-                return Ok(Outcome::Ask { prompt: SENT.into(), state: State::Sent.pack() });
+                return Ok(Outcome::Ask { prompt: SENT.to_owned().into(), state: State::Sent.pack() });
             }
             ("fraud", Asked::Device | Asked::Passcode) => Refusal::PushReported,
             ("timeout", Asked::Device | Asked::Passcode) => Refusal::PushUnanswered,
@@ -266,7 +266,7 @@ impl DuoClient {
         if findings.iter().any(|finding| finding.result.is_err() && finding.step != "time") {
             return findings;
         }
-        let moment = Moment { now, deadline: until, allowance: clock::left(until) };
+        let moment = Moment { now, millis: 0, deadline: until, allowance: clock::left(until) };
         if let Err(error) = self.api.ping(&moment).await {
             findings.push(Finding::error("request", &error, "check host: it is the API hostname of the application"));
             return findings;

@@ -310,7 +310,7 @@ impl GenericClient {
             return findings;
         }
         let allowance = clock::left(until).max(Duration::from_millis(1));
-        let moment = Moment { now, deadline: until, allowance };
+        let moment = Moment { now, millis: 0, deadline: until, allowance };
         let health = self.service.health.0.as_ref().map(|health| &health.0.target);
         let url = match health {
             Some(Target::Path { segments, slash: _ }) => {
@@ -350,12 +350,12 @@ impl GenericClient {
 
 /// The one outcome that lets anybody in.
 fn verified(factor: Factor) -> Outcome {
-    Outcome::Verified(Proof { factor, reason: "verified".into() })
+    Outcome::Verified(Proof::new(factor, "verified"))
 }
 
 fn question(show: Option<String>, captured: &Captured) -> Result<Outcome, ClientError> {
     let state = facts::keep(Waiting::Asked, captured)?;
-    Ok(Outcome::Ask { prompt: show.unwrap_or_else(|| QUESTION.to_owned()), state })
+    Ok(Outcome::Ask { prompt: show.unwrap_or_else(|| QUESTION.to_owned()).into(), state })
 }
 
 fn heard(obstacle: Obstacle) -> Result<Heard, ClientError> {

@@ -112,6 +112,22 @@ pub trait MfaClient {
         Box::pin(async {})
     }
 
+    /// Whether [`MfaClient::authorize`] has anything to say.
+    fn authorizes(&self) -> bool {
+        false
+    }
+
+    /// Whether a session that was let in may go on to its target; `answered` is what the claimant typed, where a client
+    /// asked for it here, and `state` what came with that question.
+    fn authorize<'a>(
+        &'a self,
+        _attempt: &'a Attempt<'a>,
+        _answered: Option<&'a TypedCode>,
+        _state: Option<&'a ClientState>,
+    ) -> Reply<'a> {
+        Box::pin(async { Ok(Outcome::Denied(Denial::Undecided)) })
+    }
+
     /// Finds out, without doing harm and without a claimant, whether the client would work: every step up to the first
     /// that is wrong. `now` is the wall clock's; nothing takes longer than `until`.
     fn diagnose(&self, now: UnixTime, until: Instant) -> Findings<'_>;

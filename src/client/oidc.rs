@@ -148,7 +148,7 @@ impl OidcClient {
             return Ok(refused(Refusal::ServicePolicy, text));
         }
         let reason = format!("{} signed in with another device", Foreign(said));
-        Ok(Outcome::Verified(Proof { factor: Factor::DeviceFlow, reason }))
+        Ok(Outcome::Verified(Proof::new(Factor::DeviceFlow, reason)))
     }
 
     /// What the provider says of itself.

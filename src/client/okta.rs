@@ -241,7 +241,7 @@ impl OktaClient {
         };
         let state =
             State::Sent { kind: delivery.kind().word().into(), user: user.id.clone(), factor: factor.id.clone() };
-        Ok(Outcome::Ask { prompt: prompt.into(), state: state.seal()? })
+        Ok(Outcome::Ask { prompt: prompt.to_owned().into(), state: state.seal()? })
     }
 
     async fn send_push(&self, attempt: &Attempt<'_>, user: &User, factor: &Held) -> Result<Outcome, Stop> {

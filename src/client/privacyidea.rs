@@ -157,7 +157,7 @@ impl PrivacyideaClient {
         };
         let token = serial.map(|serial| format!("token {}: ", Foreign(&serial))).unwrap_or_default();
         let said = if said.is_empty() { "accepted" } else { &said };
-        Ok(Outcome::Verified(Proof { factor, reason: format!("{token}{}", Foreign(said)) }))
+        Ok(Outcome::Verified(Proof::new(factor, format!("{token}{}", Foreign(said)))))
     }
 
     /// What a no of the server is, to what was asked.

@@ -77,7 +77,7 @@ impl TotpClient {
         };
         let now = attempt.moment.now;
         Ok(match self.store.consume_step(attempt.subscriber, &authenticator.id, step, now).await? {
-            Consumed::First => Outcome::Verified(Proof { factor: Factor::Totp, reason: "verified".into() }),
+            Consumed::First => Outcome::Verified(Proof::new(Factor::Totp, "verified")),
             Consumed::Before { last } => Outcome::Denied(Denial::UsedCode { step, last }),
             Consumed::Gone => Outcome::Denied(Denial::NotEnrolled),
         })
@@ -157,7 +157,11 @@ const fn telling(denial: &Denial) -> u8 {
         | Denial::PushOutstanding
         | Denial::PushBlocked { wait: _ }
         | Denial::Superseded
-        | Denial::ChallengeGone => 0,
+        | Denial::ChallengeGone
+        | Denial::Decided { remarks: _, message: _ }
+        | Denial::Undecided
+        | Denial::TooManySessions { limit: _ }
+        | Denial::Uncounted { missing: _ } => 0,
     }
 }
 

@@ -8,6 +8,7 @@ pub mod http;
 pub mod ini;
 pub mod mistake;
 pub mod options;
+pub mod policy;
 pub mod value;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 pub use clients::{ClientSections, Push};
 pub use mistake::{Mistake, Mistakes};
 pub use options::{Auth, Logging, Options, Plugin, Throttle, Totp};
+pub use policy::Policy;
 
 use crate::files::{self, Exposure, FileError};
 use crate::policy::throttle::Rule;
@@ -28,6 +30,8 @@ pub struct Config {
     options: Options,
     /// The sections of the remote clients.
     pub remote: ClientSections,
+    /// The policy sections.
+    pub policy: Policy,
 }
 
 impl std::ops::Deref for Config {
@@ -87,7 +91,7 @@ impl Config {
                     .into_iter()
                     .flat_map(|s| s.entries.into_iter().map(move |e| ((s.name.clone(), e.name), e.line)))
                     .collect();
-                Ok(Self { path: path.to_owned(), lines, options, remote })
+                Ok(Self { path: path.to_owned(), lines, options, remote, policy: Policy::default() })
             }
             Some(_) | None => Err(mistakes),
         }

@@ -1,10 +1,13 @@
 //! What a client found out: verified, denied for a reason, or something more to ask.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::claimant::Claimant;
 use super::fault::Class;
 use super::foreign::Foreign;
 use super::secret::SecretBytes;
+use super::verdict::Echo;
 
 /// Which kind of proof was given; on the wire as `factor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +50,33 @@ pub enum Outcome {
     Verified(Proof),
     /// The claimant did not, and why.
     Denied(Denial),
-    /// One more code to type; `state` comes back with it. The prompt may hold text of a service.
-    Ask { prompt: String, state: ClientState },
+    /// One more thing to type; `state` comes back with it.
+    Ask { prompt: Prompt, state: ClientState },
     /// Something was sent to the subscriber's device, and waits there. `show` is what the claimant must see meanwhile,
     /// such as a number to match; `state` comes back when the answer is waited for.
     Pushed { show: Option<String>, state: ClientState },
 }
+
+/// What a client wants the claimant to type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// The question. May hold text of a service.
+    pub text: String,
+    /// Under which key of `key_value_pairs` the answer comes back.
+    pub key: String,
+    /// Whether what is typed is shown; `None` as `[auth] disable_echo` says.
+    pub echo: Option<Echo>,
+}
+
+impl From<String> for Prompt {
+    /// The question for a code.
+    fn from(text: String) -> Self {
+        Self { text, key: OTP.into(), echo: None }
+    }
+}
+
+/// The key of `key_value_pairs` under which a code comes.
+pub const OTP: &str = "otp";
 
 /// What was proved, for the verdict and the log.
 #[derive(Clone, Debug)]
@@ -60,6 +84,29 @@ pub struct Proof {
     pub factor: Factor,
     /// For the operator: by which authenticator, at what offset.
     pub reason: String,
+    /// What a service that answers in verdicts has to say beside its yes.
+    pub remarks: Option<Box<Remarks>>,
+}
+
+impl Proof {
+    /// A proof by `factor`.
+    pub fn new(factor: Factor, reason: impl Into<String>) -> Self {
+        Self { factor, reason: reason.into(), remarks: None }
+    }
+}
+
+/// What a service that answers in verdicts says beside yes or no: handed on as it is, and nothing is decided by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// Why, where it says so.
+    pub reason: Option<String>,
+    /// What the gateway is to keep of it in place of the reason: text, or JSON as text.
+    pub metadata: Option<String>,
+    /// As whom the gateway is to know the claimant from here on, and the groups of that user.
+    pub gateway_user: Option<Claimant>,
+    pub gateway_groups: Vec<String>,
+    /// What goes into the session cookie beside what is there: JSON by key.
+    pub session_cookie: BTreeMap<String, String>,
 }
 
 /// Why a claimant is not let in. A value, not an error.
@@ -97,6 +144,14 @@ pub enum Denial {
     Superseded,
     /// What the answer belongs to is over, used, or not of this session.
     ChallengeGone,
+    /// A service that answers in verdicts said no; `message` is for the claimant.
+    Decided { remarks: Box<Remarks>, message: Option<String> },
+    /// A service that answers in verdicts gave none.
+    Undecided,
+    /// The subscriber has as many sessions from this address as `[connection_limit]` allows.
+    TooManySessions { limit: i64 },
+    /// A connection limit is configured, and the request does not say what it counts by.
+    Uncounted { missing: &'static str },
 }
 
 /// How a service said no.
@@ -166,7 +221,9 @@ impl Denial {
             | Self::NotAuthenticated
             | Self::Cancelled
             | Self::PushOff { reason: _ }
-            | Self::Superseded => Class::PolicyDenied,
+            | Self::Superseded
+            | Self::TooManySessions { limit: _ }
+            | Self::Uncounted { missing: _ } => Class::PolicyDenied,
             Self::NotEnrolled
             | Self::WrongCode
             | Self::MalformedCode { expected: _ }
@@ -177,7 +234,9 @@ impl Denial {
             | Self::Refused { why: _, said: _ }
             | Self::PushOutstanding
             | Self::PushBlocked { wait: _ }
-            | Self::ChallengeGone => Class::AuthenticationFailure,
+            | Self::ChallengeGone
+            | Self::Decided { remarks: _, message: _ }
+            | Self::Undecided => Class::AuthenticationFailure,
         }
     }
 
@@ -200,6 +259,10 @@ impl Denial {
             Self::PushBlocked { wait: _ } => "push_blocked",
             Self::Superseded => "superseded",
             Self::ChallengeGone => "challenge_gone",
+            Self::Decided { remarks: _, message: _ } => "service_refused",
+            Self::Undecided => "undecided",
+            Self::TooManySessions { limit: _ } => "connection_limit",
+            Self::Uncounted { missing: _ } => "uncounted",
         }
     }
 
@@ -240,6 +303,17 @@ impl Denial {
             }
             Self::Superseded => "a one-time password was accepted in place of this push".into(),
             Self::ChallengeGone => "what was answered is over, was used, or was never asked in this session".into(),
+            Self::Decided { remarks, message: _ } => match &remarks.reason {
+                Some(reason) => Foreign(reason).to_string(),
+                None => "the service says no, and not why".into(),
+            },
+            Self::Undecided => "the service said neither yes nor no".into(),
+            Self::TooManySessions { limit } => {
+                format!("the user has as many sessions from this address as [connection_limit] allows: {limit}")
+            }
+            Self::Uncounted { missing } => {
+                format!("[connection_limit] counts sessions, and the request has no {missing}")
+            }
         }
     }
 
@@ -260,7 +334,11 @@ impl Denial {
             | Self::PushOff { reason: _ }
             | Self::PushOutstanding
             | Self::Superseded
-            | Self::ChallengeGone => None,
+            | Self::ChallengeGone
+            | Self::Decided { remarks: _, message: _ }
+            | Self::Undecided
+            | Self::TooManySessions { limit: _ }
+            | Self::Uncounted { missing: _ } => None,
         }
     }
 }

@@ -74,6 +74,28 @@ impl fmt::Debug for Answers {
     }
 }
 
+/// What every plugin of the session sees: in clear, written by anybody, so that nothing is decided by it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SessionCookie {
+    /// The answers to the questions of plugin.ini, by key; `None` as long as none was put.
+    pub questions: Option<BTreeMap<String, String>>,
+    /// What else is there, by key: JSON, as it came.
+    pub others: BTreeMap<String, String>,
+}
+
+impl SessionCookie {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.questions.is_none() && self.others.is_empty()
+    }
+}
+
+impl fmt::Debug for SessionCookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
 /// One request, ready to be decided.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -84,6 +106,7 @@ pub struct Request {
     pub answers: Answers,
     /// What an earlier verdict of this session handed out, unverified.
     pub cookie: Option<Secret<String>>,
+    pub session_cookie: SessionCookie,
     /// How long the gateway waits, where it says so.
     pub deadline: Option<Duration>,
 }

@@ -23,6 +23,8 @@ impl UnixTime {
 pub struct Moment {
     /// When the request was taken in, by the wall clock.
     pub now: UnixTime,
+    /// The milliseconds of the second `now`, below 1000.
+    pub millis: u16,
     /// When the verdict must have been written, by the steady clock.
     pub deadline: Instant,
     /// How long the whole verdict may take.
@@ -30,6 +32,11 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// When the request was taken in, in milliseconds since 1970.
+    pub fn unix_millis(&self) -> u64 {
+        self.now.0.saturating_mul(1000).saturating_add(self.millis.into())
+    }
+
     /// Until when a client may work, so that its finding still leaves as a verdict in time: a tenth of the allowance, at
     /// most half a second, before the deadline.
     pub fn until(&self) -> Instant {

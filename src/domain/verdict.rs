@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::claimant::{Claimant, MfaIdentity};
 use super::fault::{Class, Fault};
-use super::outcome::{Denial, Factor};
+use super::outcome::{Denial, Factor, Remarks};
 
 /// Whether what the claimant types is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +37,53 @@ pub enum Footing {
     Degraded,
 }
 
+/// What an accept rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// A client verified the claimant.
+    Verified,
+    /// The user list of `[whitelist source=user_list]` exempts them.
+    UserList,
+    /// Their groups in the directory exempt them (`[whitelist source=ldap_server_group]`).
+    DirectoryGroup,
+    /// They were verified from the same address a moment ago (`[authentication_cache]`).
+    Cached,
+    /// The service was not reached, and its section says accept.
+    Unreachable,
+    /// The session may go on to its target.
+    Authorized,
+    /// Nothing is let in: the session is over.
+    Ended,
+}
+
+impl Basis {
+    /// The word on the wire and in the log.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::UserList => "user_list",
+            Self::DirectoryGroup => "directory_group",
+            Self::Cached => "cached",
+            Self::Unreachable => "unreachable",
+            Self::Authorized => "authorized",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 /// Let the claimant in. Built in one place, [`crate::engine`], from what a client verified or a cookie proves.
 #[derive(Clone, Debug)]
 pub struct Accept {
     pub claimant: Option<Claimant>,
     pub identity: Option<MfaIdentity>,
+    pub basis: Basis,
     pub factor: Option<Factor>,
     /// The remote service that verified, for the log.
     pub service: Option<String>,
     pub footing: Footing,
     pub reason: String,
+    /// What a service that answers in verdicts said beside its yes.
+    pub remarks: Option<Box<Remarks>>,
     pub cookie: Option<String>,
 }
 
@@ -57,6 +94,10 @@ pub struct Reject {
     pub code: &'static str,
     pub service: Option<String>,
     pub reason: String,
+    /// What a service that answers in verdicts said beside its no.
+    pub remarks: Option<Box<Remarks>>,
+    /// What the claimant is told; `None` for what the class says.
+    pub message: Option<String>,
     pub retry_after: Option<Duration>,
 }
 
@@ -69,13 +110,11 @@ pub struct NeedInfo {
 
 impl From<Denial> for Reject {
     fn from(denial: Denial) -> Self {
-        Self {
-            class: denial.class(),
-            code: denial.code(),
-            service: None,
-            reason: denial.reason(),
-            retry_after: denial.retry_after(),
-        }
+        let (class, code, reason) = (denial.class(), denial.code(), denial.reason());
+        let retry_after = denial.retry_after();
+        let (remarks, message) =
+            if let Denial::Decided { remarks, message } = denial { (Some(remarks), message) } else { (None, None) };
+        Self { class, code, service: None, reason, remarks, message, retry_after }
     }
 }
 
@@ -83,6 +122,6 @@ impl From<Denial> for Reject {
 impl From<Fault> for Reject {
     fn from(fault: Fault) -> Self {
         let Fault { class, code, service, reason } = fault;
-        Self { class, code, service, reason, retry_after: None }
+        Self { class, code, service, reason, remarks: None, message: None, retry_after: None }
     }
 }

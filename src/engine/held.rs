@@ -5,9 +5,10 @@ use data_encoding::HEXLOWER;
 use crate::client::ClientError;
 use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
-use crate::domain::outcome::{ClientState, STATE_LIMIT};
+use crate::domain::outcome::{ClientState, Prompt, STATE_LIMIT};
 use crate::domain::secret::SecretBytes;
 use crate::domain::time::UnixTime;
+use crate::domain::verdict::Echo;
 use crate::secret::cookie;
 use crate::secret::keys;
 use crate::secret::seal::Sealer;
@@ -49,7 +50,7 @@ pub struct Held {
     /// The section of the client.
     pub section: String,
     /// What the claimant was asked.
-    pub prompt: String,
+    pub prompt: Prompt,
     /// In whose place the client stands.
     pub absent: Option<Absent>,
     /// Empty where only a code is asked for, and the client knows nothing of it yet.
@@ -102,6 +103,12 @@ pub async fn hold(
     now: UnixTime,
 ) -> Result<(), ClientError> {
     let Held { id, kind, section, prompt, absent, state } = held;
+    let Prompt { text, key, echo } = prompt;
+    let echo = match echo {
+        None => "",
+        Some(Echo::Show) => "show",
+        Some(Echo::Hide) => "hide",
+    };
     let (away, reason) = absent.as_ref().map_or(("", ""), |absent| (&*absent.section, &*absent.reason));
     // Sealed on the next line but one.
     let state = state.expose();
@@ -112,7 +119,7 @@ pub async fn hold(
         Kind::Asked => 1,
         Kind::Pushed => 2,
     }];
-    for part in [section, prompt, away, reason] {
+    for part in [section, text, key, echo, away, reason] {
         let part = part.as_bytes();
         plain.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
         plain.extend_from_slice(part);
@@ -182,7 +189,14 @@ fn read(plain: &[u8], id: &ChallengeId) -> Option<Held> {
         rest = behind;
         String::from_utf8(text.to_vec()).ok()
     };
-    let (section, prompt, away, reason) = (part()?, part()?, part()?, part()?);
+    let (section, text, key, echo, away, reason) = (part()?, part()?, part()?, part()?, part()?, part()?);
+    let echo = match echo.as_str() {
+        "" => None,
+        "show" => Some(Echo::Show),
+        "hide" => Some(Echo::Hide),
+        _ => return None,
+    };
+    let prompt = Prompt { text, key, echo };
     let absent = (!away.is_empty()).then_some(Absent { section: away, reason });
     Some(Held { id: id.clone(), kind, section, prompt, absent, state: SecretBytes::new(rest.to_vec()) })
 }

@@ -60,7 +60,7 @@ impl Engine {
                         id: held::new_id().map_err(own_fault)?,
                         kind: held::Kind::Asked,
                         section: client.section().to_owned(),
-                        prompt: self.auth.prompt.clone(),
+                        prompt: self.auth.prompt.clone().into(),
                         absent: Some(away.clone()),
                         state: ClientState::new(Vec::new()),
                     };
@@ -247,7 +247,7 @@ impl Engine {
                 self.note_there(wired, story).await?;
                 self.accept_proved(story, wired, proof, standing).await
             }
-            push::End::Question { prompt, id } => self.ask(story, prompt.trim_end(), Some(&id)),
+            push::End::Question { prompt, id } => self.ask(story, &prompt, Some(&id)),
             push::End::Denied(denial) => Err(End::Denied(denial, Some(section.to_owned()))),
             push::End::Failed(error) => {
                 self.note("push", || error.to_string());

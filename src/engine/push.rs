@@ -22,7 +22,7 @@ use crate::domain::attempt::{Attempt, Numbers};
 use crate::domain::challenge::{ChallengeId, State};
 use crate::domain::claimant::{MfaIdentity, Subscriber};
 use crate::domain::fault::Reach;
-use crate::domain::outcome::{ClientState, Denial, Outcome, Proof, Refusal};
+use crate::domain::outcome::{ClientState, Denial, Outcome, Prompt, Proof, Refusal};
 use crate::domain::request::Session;
 use crate::domain::time::Moment;
 use crate::domain::verdict::Verdict;
@@ -91,7 +91,7 @@ pub enum End {
     Denied(Denial),
     /// The claimant is to see or to type something first.
     Question {
-        prompt: String,
+        prompt: Prompt,
         id: ChallengeId,
     },
     Failed(ClientError),
@@ -162,7 +162,7 @@ impl Course {
         };
         let _ = self.state.set(state.clone());
         self.sent.notify_one();
-        let prompt = show.as_ref().map(|show| self.prompt(show)).unwrap_or_default();
+        let prompt = show.as_ref().map(|show| self.prompt(show)).unwrap_or_default().into();
         let held = self.held(Kind::Pushed, prompt, state);
         if show.is_none() {
             let mark = self.store.mark();
@@ -246,7 +246,7 @@ impl Course {
         }
     }
 
-    fn held(&self, kind: Kind, prompt: String, state: ClientState) -> Held {
+    fn held(&self, kind: Kind, prompt: Prompt, state: ClientState) -> Held {
         let (id, section, absent) = (self.id.clone(), self.client.section().to_owned(), self.absent.clone());
         Held { id, kind, section, prompt, absent, state }
     }
@@ -303,7 +303,7 @@ struct Running {
 
 impl Running {
     fn began(&self) -> Option<Instant> {
-        let Moment { now: _, deadline, allowance } = self.course.person.moment;
+        let Moment { now: _, millis: _, deadline, allowance } = self.course.person.moment;
         deadline.checked_sub(allowance)
     }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::session_cookie::{self, Written};
 use super::tree::{self, Flaw, Json};
-use super::{Greeting, Inbound, Protocol, RequestId};
+use super::{Greeting, Inbound, Protocol, RequestId, Said};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::foreign::Foreign;
 use crate::domain::request::{Answers, Kind, Request, Session};
@@ -32,12 +33,29 @@ impl Protocol for Native {
         }
     }
 
-    fn write(&self, id: Option<&RequestId>, verdict: &Verdict, trace: &str, out: &mut Vec<u8>) {
+    fn write(&self, id: Option<&RequestId>, said: Said<'_>, out: &mut Vec<u8>) {
         let id = raw(id);
-        let answer = match verdict {
-            Verdict::Accept(Accept { claimant, identity, factor, service: _, footing, reason, cookie }) => Answer {
-                gateway_user: claimant.as_ref().map(|c| c.0.as_str()),
+        let Said { verdict, trace, session_cookie } = said;
+        let mut answer = match verdict {
+            Verdict::Accept(Accept {
+                claimant,
+                identity,
+                basis,
+                factor,
+                service: _,
+                footing,
+                reason,
+                remarks,
+                cookie,
+            }) => Answer {
+                gateway_user: remarks
+                    .as_ref()
+                    .and_then(|remarks| remarks.gateway_user.as_ref())
+                    .or(claimant.as_ref())
+                    .map(|c| c.0.as_str()),
+                gateway_groups: remarks.as_ref().map(|r| &*r.gateway_groups).filter(|groups| !groups.is_empty()),
                 mfa_identity: identity.as_ref().map(|i| i.0.as_str()),
+                basis: Some(basis.word()),
                 factor: factor.map(|f| f.word()),
                 degraded: match footing {
                     Footing::Full => None,
@@ -47,9 +65,9 @@ impl Protocol for Native {
                 cookie: cookie.as_deref(),
                 ..Answer::new(id.as_deref(), "accept")
             },
-            Verdict::Reject(Reject { class, code, service, reason, retry_after }) => Answer {
+            Verdict::Reject(Reject { class, code, service, reason, remarks: _, message, retry_after }) => Answer {
                 error: Some(WireError { class: class.word(), code, service: service.as_deref() }),
-                message: Some(class.message()),
+                message: Some(message.as_deref().unwrap_or(class.message())),
                 reason: Some(reason),
                 trace: Some(trace),
                 retry_after_s: retry_after.map(|d| d.as_secs().max(1)),
@@ -68,6 +86,7 @@ impl Protocol for Native {
                 ..Answer::new(id.as_deref(), "need_info")
             },
         };
+        answer.session_cookie = (!session_cookie.is_empty()).then_some(Written(session_cookie));
         line(&answer, out);
     }
 
@@ -101,13 +120,17 @@ struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<WireError<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<&'static str>,
+    message: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     question: Option<WireQuestion<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gateway_user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    gateway_groups: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     mfa_identity: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    basis: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     factor: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,6 +141,8 @@ struct Answer<'a> {
     retry_after_s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cookie: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_cookie: Option<Written<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,12 +187,15 @@ impl<'a> Answer<'a> {
             message: None,
             question: None,
             gateway_user: None,
+            gateway_groups: None,
             mfa_identity: None,
+            basis: None,
             factor: None,
             degraded: None,
             reason: None,
             retry_after_s: None,
             cookie: None,
+            session_cookie: None,
             trace: None,
             cancelled: None,
             hello: None,
@@ -198,7 +226,7 @@ fn request_id(id: &Json) -> Option<RequestId> {
     let text = match id {
         Json::Text(text) => serde_json::to_string(text).ok()?,
         Json::Number(number) => number.to_string(),
-        Json::Null | Json::Bool | Json::Array(_) | Json::Object(_) => return None,
+        Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => return None,
     };
     (text.len() <= ID_LIMIT).then_some(RequestId(text))
 }
@@ -224,7 +252,7 @@ impl Fields {
     fn of(mut value: Json) -> Result<Self, Fault> {
         match &mut value {
             Json::Object(fields) => Ok(Self(std::mem::take(fields))),
-            Json::Null | Json::Bool | Json::Number(_) | Json::Text(_) | Json::Array(_) => {
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::Array(_) => {
                 Err(invalid("not_an_object", format!("a request is a JSON object, found {}", value.kind())))
             }
         }
@@ -235,7 +263,7 @@ impl Fields {
             None => {}
             Some(Json::Text(_) | Json::Number(_)) if id.is_some() => {}
             Some(Json::Text(_) | Json::Number(_)) => return Err(invalid("id_too_long", "id: longer than 256 bytes")),
-            Some(other) => return Err(wrong("id", "a string or a number", &other)),
+            Some(other) => return Err(wrong("id", "a string or a number", other.kind())),
         }
         if let Some(version) = self.number("v")?
             && version != VERSION
@@ -262,15 +290,13 @@ impl Fields {
             session: self.session()?,
             answers: self.answers()?,
             cookie: self.text("cookie")?.map(Secret::new),
+            session_cookie: session_cookie::read(self.take("session_cookie"))
+                .map_err(|kind| wrong("session_cookie", "an object", kind))?,
             deadline: match self.number("deadline_ms")? {
                 Some(0) => return Err(invalid("wrong_value", "deadline_ms: expected at least 1")),
                 other => other.map(Duration::from_millis),
             },
         };
-        match self.take("session_cookie") {
-            None | Some(Json::Object(_)) => {}
-            Some(other) => return Err(wrong("session_cookie", "an object", &other)),
-        }
         let unknown = self.0.iter().map(|(key, _)| key.clone()).collect();
         Ok(Inbound::Decide { id, request: Box::new(request), unknown })
     }
@@ -280,7 +306,7 @@ impl Fields {
             None => id.clone(),
             Some(target) => match request_id(&target) {
                 Some(target) => Some(target),
-                None => return Err(wrong("target", "the id of a request", &target)),
+                None => return Err(wrong("target", "the id of a request", target.kind())),
             },
         };
         match target {
@@ -311,15 +337,15 @@ impl Fields {
     fn answers(&mut self) -> Result<Answers, Fault> {
         let Some(mut value) = self.take("key_value_pairs") else { return Ok(Answers::default()) };
         let Json::Object(pairs) = &mut value else {
-            return Err(wrong("key_value_pairs", "an object of strings", &value));
+            return Err(wrong("key_value_pairs", "an object of strings", value.kind()));
         };
         let mut answers = Vec::with_capacity(pairs.len());
         for (key, mut value) in std::mem::take(pairs) {
             match &mut value {
                 Json::Text(text) => answers.push((key, std::mem::take(text))),
                 Json::Null => {}
-                Json::Bool | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
-                    return Err(wrong("key_value_pairs", "an object of strings", &value));
+                Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
+                    return Err(wrong("key_value_pairs", "an object of strings", value.kind()));
                 }
             }
         }
@@ -337,17 +363,17 @@ impl Fields {
         match self.take(name) {
             None => Ok(None),
             Some(Json::Text(ref mut text)) => Ok(Some(std::mem::take(text)).filter(|text| !text.is_empty())),
-            Some(other) => Err(wrong(name, "a string", &other)),
+            Some(other) => Err(wrong(name, "a string", other.kind())),
         }
     }
 
     fn texts(&mut self, name: &'static str) -> Result<Vec<String>, Fault> {
         let Some(mut value) = self.take(name) else { return Ok(Vec::new()) };
-        let Json::Array(items) = &mut value else { return Err(wrong(name, "an array of strings", &value)) };
+        let Json::Array(items) = &mut value else { return Err(wrong(name, "an array of strings", value.kind())) };
         let text = |item: &mut Json| match item {
             Json::Text(text) => Ok(std::mem::take(text)),
-            Json::Null | Json::Bool | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
-                Err(wrong(name, "an array of strings", item))
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
+                Err(wrong(name, "an array of strings", item.kind()))
             }
         };
         items.iter_mut().map(text).collect()
@@ -360,7 +386,7 @@ impl Fields {
                 Some(number) => Ok(Some(number)),
                 None => Err(invalid("wrong_value", format!("{name}: expected a whole number from 0"))),
             },
-            Some(other) => Err(wrong(name, "a number", &other)),
+            Some(other) => Err(wrong(name, "a number", other.kind())),
         }
     }
 
@@ -371,6 +397,6 @@ impl Fields {
 }
 
 /// The value itself is not repeated: it may be a code in the wrong place.
-fn wrong(field: &str, expected: &str, found: &Json) -> Fault {
-    invalid("wrong_type", format!("{field}: expected {expected}, found {}", found.kind()))
+fn wrong(field: &str, expected: &str, found: &str) -> Fault {
+    invalid("wrong_type", format!("{field}: expected {expected}, found {found}"))
 }

@@ -1,13 +1,14 @@
 //! Who asks: one codec a gateway protocol, over the same requests and verdicts. Nothing of the decision is here.
 
 pub mod json;
+mod session_cookie;
 mod tree;
 
 use crate::domain::fault::{Class, Fault};
-use crate::domain::request::Request;
+use crate::domain::request::{Request, SessionCookie};
 use crate::domain::verdict::Verdict;
 
-/// What a gateway calls its request; given back as it came.
+/// What the answer needs of its request: what the gateway calls it, or whatever else of it a protocol gives back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(pub String);
 
@@ -31,13 +32,30 @@ pub struct Greeting {
     pub max_in_flight: usize,
 }
 
+/// An answer, ready to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a> {
+    pub verdict: &'a Verdict,
+    /// By what the log names the request.
+    pub trace: &'a str,
+    pub session_cookie: &'a SessionCookie,
+}
+
+impl<'a> Said<'a> {
+    /// An answer that rests on nothing of the request.
+    pub fn bare(verdict: &'a Verdict, trace: &'a str) -> Self {
+        static EMPTY: SessionCookie = SessionCookie { questions: None, others: std::collections::BTreeMap::new() };
+        Self { verdict, trace, session_cookie: &EMPTY }
+    }
+}
+
 /// A gateway's language: a line in, a line out. No line is longer than [`LINE_LIMIT`].
 pub trait Protocol {
     /// Reads a line, without its end.
     fn read(&self, line: &[u8]) -> Inbound;
 
     /// Writes the verdict on request `id` as one line.
-    fn write(&self, id: Option<&RequestId>, verdict: &Verdict, trace: &str, out: &mut Vec<u8>);
+    fn write(&self, id: Option<&RequestId>, said: Said<'_>, out: &mut Vec<u8>);
 
     /// Writes what became of a cancel.
     fn write_cancelled(&self, id: Option<&RequestId>, found: bool, out: &mut Vec<u8>);

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::{Serialize, Serializer};
 use zeroize::Zeroize;
 
 /// How deep values may be nested.
@@ -16,7 +17,7 @@ const DEPTH: usize = 32;
 /// A JSON value. Not to be printed: any text in it may be a code.
 pub enum Json {
     Null,
-    Bool,
+    Bool(bool),
     Number(serde_json::Number),
     Text(String),
     Array(Vec<Json>),
@@ -28,11 +29,25 @@ impl Json {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
-            Self::Bool => "a boolean",
+            Self::Bool(_) => "a boolean",
             Self::Number(_) => "a number",
             Self::Text(_) => "a string",
             Self::Array(_) => "an array",
             Self::Object(_) => "an object",
+        }
+    }
+}
+
+impl Serialize for Json {
+    /// The value as it came, but for white space.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Number(number) => number.serialize(serializer),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Array(items) => serializer.collect_seq(items),
+            Self::Object(fields) => serializer.collect_map(fields.iter().map(|(key, value)| (key, value))),
         }
     }
 }
@@ -132,8 +147,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E: Error>(self, _value: bool) -> Result<Json, E> {
-        Ok(Json::Bool)
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Json, E> {
@@ -176,7 +191,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 let id = match &value {
                     Json::Text(text) => Some(Json::Text(text.clone())),
                     Json::Number(number) => Some(Json::Number(number.clone())),
-                    Json::Null | Json::Bool | Json::Array(_) | Json::Object(_) => None,
+                    Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => None,
                 };
                 *self.0.id.borrow_mut() = id;
             }

@@ -3,16 +3,28 @@
 use crate::domain::claimant::Claimant;
 use crate::domain::request::{Answers, Session};
 
+/// Whether a domain behind a name counts, over the protocols that send one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpnSuffix {
+    /// `dave@corp.example` is `dave`.
+    #[default]
+    Ignore,
+    Keep,
+}
+
 /// The claimant: `gateway_user`, else the answer `gu`, else `server_username` or the answer `username`, these two
-/// without UPN suffix (`@domain`) where the protocol is rdp or tsg. `None` where nobody is named.
-pub fn claimant(session: &Session, answers: &Answers) -> Option<Claimant> {
+/// without UPN suffix (`@domain`) where the protocol is rdp or tsg and `suffix` says so. `None` where nobody is named.
+pub fn claimant(session: &Session, answers: &Answers, suffix: UpnSuffix) -> Option<Claimant> {
     // The answers `gu` and `username` are names, not secrets: they are shown as the claimant.
     let answer = |key: &str| answers.answer(key).map(|text| text.expose().as_str()).filter(|text| !text.is_empty());
     let user = session.gateway_user.as_deref().or_else(|| answer("gu"));
     let target = || session.server_username.as_deref().or_else(|| answer("username"));
     let name = match user {
         Some(name) => name,
-        None => without_upn_suffix(target()?, session.protocol.as_deref()),
+        None => match suffix {
+            UpnSuffix::Ignore => without_upn_suffix(target()?, session.protocol.as_deref()),
+            UpnSuffix::Keep => target()?,
+        },
     };
     (!name.is_empty()).then(|| Claimant(name.to_owned()))
 }
@@ -41,7 +53,8 @@ mod tests {
             protocol: Some(protocol.into()),
             ..Session::default()
         };
-        claimant(&session, &Answers::new(answers.iter().map(|(k, v)| ((*k).into(), (*v).into())))).map(|c| c.0)
+        claimant(&session, &Answers::new(answers.iter().map(|(k, v)| ((*k).into(), (*v).into()))), UpnSuffix::Ignore)
+            .map(|c| c.0)
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::late;
 use super::stream::Stream;
 use crate::domain::verdict::Verdict;
-use crate::gateway::{Protocol, RequestId};
+use crate::gateway::{Protocol, RequestId, Said};
 use crate::ready::{self, Want};
 
 /// How long after the deadline the working thread may still answer by itself.
@@ -146,7 +146,7 @@ impl Shared {
         let Some(Waiting { due: _, id, trace }) = state.waiting.remove(&due.1) else { return };
         state.answered.insert(due.1);
         let mut line = Vec::new();
-        protocol.write(id.as_ref(), &Verdict::Reject(late().into()), &trace, &mut line);
+        protocol.write(id.as_ref(), Said::bare(&Verdict::Reject(late().into()), &trace), &mut line);
         // Where nobody reads any more, nobody waits for it.
         let _ = output.write_all(&line);
         if state.closing && state.due.is_empty() && !state.unwritten {

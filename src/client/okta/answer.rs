@@ -127,7 +127,7 @@ fn result(value: &Value, factor: Factor) -> Result<Option<Outcome>, Stop> {
     let is_push = factor == Factor::Push;
     match word {
         // The one place.
-        "SUCCESS" => Ok(Some(Outcome::Verified(Proof { factor, reason: "verified by Okta".into() }))),
+        "SUCCESS" => Ok(Some(Outcome::Verified(Proof::new(factor, "verified by Okta")))),
         "WAITING" => Ok(None),
         "REJECTED" if is_push => no(Refusal::PushRefused, "the push was refused on the device"),
         "CANCELLED" if is_push => no(Refusal::PushRefused, "the push was taken back"),

@@ -111,7 +111,11 @@ impl Challenge {
             typed: !self.typed.is_empty(),
         };
         let state = state.seal()?;
-        Ok(if can_push { Outcome::Pushed { show, state } } else { Outcome::Ask { prompt: prompt(&self.typed), state } })
+        Ok(if can_push {
+            Outcome::Pushed { show, state }
+        } else {
+            Outcome::Ask { prompt: prompt(&self.typed).into(), state }
+        })
     }
 }
 

@@ -54,7 +54,7 @@ fn done(outcome: Result<Outcome, ClientError>) -> String {
     match outcome {
         Ok(Outcome::Pushed { show: Some(show), state: _ }) => format!("push: {show}"),
         Ok(Outcome::Pushed { show: None, state: _ }) => "push".into(),
-        Ok(Outcome::Ask { prompt, state: _ }) => format!("ask: {prompt}"),
+        Ok(Outcome::Ask { prompt, state: _ }) => format!("ask: {}", prompt.text),
         Ok(Outcome::Denied(denial)) => denial.code().into(),
         Ok(Outcome::Verified(_)) => panic!("a challenge is no proof"),
         Err(error) => fault(&error),

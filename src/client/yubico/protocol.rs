@@ -138,7 +138,7 @@ pub fn judge(body: &str, key: &ApiKey, asked: &Asked) -> Found {
                 return Err(unexpected("OK, but for another one-time password or another request"));
             }
             let reason = format!("the YubiKey {} typed it", asked.otp.public_id());
-            Ok(Outcome::Verified(Proof { factor: Factor::Otp, reason }))
+            Ok(Outcome::Verified(Proof::new(Factor::Otp, reason)))
         }
         "BAD_OTP" => {
             let text =
