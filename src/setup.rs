@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::config::{Config, Mistake, Mistakes};
+use crate::config::{Config, Mistake, Mistakes, Reading};
 use crate::secret::keys::{KeyId, Keys};
 use crate::secret::seal::Sealer;
 use crate::store::sqlite::SqliteStore;
@@ -22,7 +22,15 @@ impl Setup {
     /// # Errors
     /// Every mistake in the configuration; else the one thing about the key or the store that cannot be used.
     pub fn open(path: &Path) -> Result<Self, Mistakes> {
-        let config = Config::load(path)?;
+        Self::open_as(path, Reading::Native)
+    }
+
+    /// Opens what the configuration at `path`, read as `reading` says, names.
+    ///
+    /// # Errors
+    /// As for [`Setup::open`].
+    pub fn open_as(path: &Path, reading: Reading) -> Result<Self, Mistakes> {
+        let config = Config::load_as(path, reading)?;
         let sealer = sealer(&config)?;
         let store = store(&config)?;
         check_key(&config, &sealer, &store)?;

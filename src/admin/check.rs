@@ -13,7 +13,7 @@ use crate::setup;
 pub fn run(config: &Path, out: &mut impl Write) -> Result<(), AdminError> {
     let config = Config::load(config)?;
     let (sealer, store) = (setup::sealer(&config), setup::store(&config));
-    let unread = config.remote.secrets().into_iter().filter_map(|(section, option, secret)| {
+    let unread = config.secrets().into_iter().filter_map(|(section, option, secret)| {
         let read = service::read(secret, |path| config.resolve(path));
         read.err().map(|error| config.mistake(&section, option, error.to_string()))
     });

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::credentials::CREDENTIALS_DECLARED;
 use super::declare::{self, SectionDeclaration};
 use super::http::{HttpService, is_http_section};
 use super::ini::Section;
+use super::known;
 use super::mistake::{Mistakes, suggestion};
+use super::network::{Network, is_network_section};
 use super::options::DECLARED;
 use super::policy::is_policy_section;
-use super::policy::sections::{EXPLICIT, POLICY_DECLARED};
 use super::value::{
     ClientName, Clients, Count, DuoFactor, DuoSignature, Flavour, Host, HttpUrl, Names, OktaCode, OnUnreachable,
     Optional, Pins, PushMode, PushModes, Seconds, ServiceSecret, Urls, YesNo,
@@ -53,6 +55,7 @@ options! {
         /// How long after the first login that it let in `accept` goes on to; 0: as long as the service is away.
         degraded_for: Seconds<0, 604800> = "0";
     }
+    shared network: Network;
 }
 
 options! {
@@ -100,6 +103,8 @@ macro_rules! client_sections {
             pub yubico_keys: YubicoKeys,
             /// `[http NAME]`, by name.
             pub http: BTreeMap<String, HttpService>,
+            /// What holds for all of them.
+            pub network: Network,
         }
 
         impl ClientSections {
@@ -120,6 +125,14 @@ macro_rules! client_sections {
                 let named = [ $( (ClientName::$Section, self.$section.as_ref().map(|s| &s.remote)), )+ ];
                 let generic = self.http.iter().map(|(name, service)| (ClientName::Http(name.clone()), &service.remote));
                 named.into_iter().filter_map(|(name, remote)| remote.map(|remote| (name, remote))).chain(generic)
+            }
+
+            /// Tells every section what holds for all.
+            fn connect(&mut self) {
+                $( if let Some(section) = &mut self.$section { section.remote.network = self.network.clone(); } )+
+                for service in self.http.values_mut() {
+                    service.remote_mut().network = self.network.clone();
+                }
             }
         }
 
@@ -230,7 +243,7 @@ client_sections! {
 pub struct YubicoKeys(Option<Arc<BTreeMap<Subscriber, Vec<String>>>>);
 
 impl YubicoKeys {
-    const SECTION: &'static str = "yubico_keys";
+    pub const SECTION: &'static str = "yubico_keys";
 
     fn read(section: &Section, mistakes: &mut Mistakes) -> Self {
         let mut keys = BTreeMap::new();
@@ -280,17 +293,18 @@ impl ClientSections {
                 read.yubico_keys = YubicoKeys::read(section, mistakes);
             } else if !is_http_section(&section.name)
                 && !is_policy_section(&section.name)
+                && !is_network_section(&section.name)
+                && section.name != CREDENTIALS_DECLARED.name
                 && !read.read_named(section, mistakes)
             {
-                let known = DECLARED.iter().chain(CLIENTS_DECLARED).chain(POLICY_DECLARED);
-                let known = known.map(|declaration| declaration.name);
-                let others = [PUSH_DECLARED.name, YubicoKeys::SECTION, EXPLICIT];
-                let hint = suggestion(&section.name, known.chain(others), true);
+                let hint = suggestion(&section.name, known::names(), true);
                 let text = format_args!("[{}]: unknown section{hint}", Foreign(&section.name));
                 mistakes.passed_over_at_line(section.line, text);
             }
         }
         read.http = HttpService::read_all(sections, mistakes);
+        read.network = Network::of(sections, mistakes);
+        read.connect();
         if read.push.is_none() && read.remotes().next().is_some() {
             read.push = Push::read(None, mistakes).map(Box::new);
         }
@@ -396,7 +410,7 @@ impl ClientSections {
 
     /// Our secrets at the services: section, option, and where each lies.
     pub fn secrets(&self) -> Vec<(String, &'static str, &ServiceSecret)> {
-        let Self { privacyidea, duo, okta, yubico, oidc, push: _, yubico_keys: _, http } = self;
+        let Self { privacyidea, duo, okta, yubico, oidc, push: _, yubico_keys: _, http, network } = self;
         let mut secrets = Vec::new();
         let mut add = |section: &str, option, secret| secrets.push((section.to_owned(), option, secret));
         if let Some(section) = privacyidea {
@@ -415,14 +429,7 @@ impl ClientSections {
         for (name, service) in http {
             service.auth_secret.0.iter().for_each(|secret| add(&format!("http {name}"), "auth_secret", secret));
         }
+        network.secrets().for_each(|(section, option, secret)| add(section, option, secret));
         secrets
-    }
-
-    /// Whether a secret itself stands in the file.
-    pub fn hold_secret(&self) -> bool {
-        // Duo's integration key is a name more than a secret.
-        self.secrets()
-            .iter()
-            .any(|(_, option, secret)| *option != "ikey" && matches!(secret, ServiceSecret::Written(_)))
     }
 }

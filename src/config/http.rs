@@ -287,6 +287,11 @@ pub fn is_http_section(name: &str) -> bool {
 }
 
 impl HttpService {
+    /// How it is reached.
+    pub fn remote_mut(&mut self) -> &mut Remote {
+        &mut self.options.remote
+    }
+
     /// The addresses in the section, each with its option.
     pub fn urls(&self) -> Vec<(&'static str, &HttpUrl)> {
         let token = self.token_url.0.as_ref().map(|url| ("token_url", url));

@@ -5,11 +5,14 @@
 //! in a file whose lines end in a bare carriage return. So each line is looked at first; what the crate would bend is
 //! refused here with its line. What then reaches the crate is read as it stands, and the two readings must agree.
 
+mod sps;
+
 use std::collections::HashMap;
 
 use configparser::ini::Ini;
 
 use super::mistake::Mistakes;
+use super::reading::Reading;
 use crate::domain::foreign::Foreign;
 
 /// One `[section]` of the file.
@@ -60,31 +63,58 @@ pub enum Origin {
     Stored,
 }
 
-/// The sections of `text` in order; what is wrong with its form goes to `mistakes`.
+/// The sections of `text` in order, by the rules that `mistakes` names; what is wrong with its form goes there.
 pub fn parse(text: &str, mistakes: &mut Mistakes) -> Vec<Section> {
-    let (mut sections, said) = scan(text, mistakes);
-    if !mistakes.is_empty() {
-        return sections;
+    match mistakes.reading() {
+        Reading::Native => {
+            let (sections, said) = scan(text, mistakes);
+            if mistakes.is_empty() {
+                agree(&sections, said, mistakes);
+            }
+            sections
+        }
+        Reading::Sps => {
+            let mut sections = sps::scan(text, mistakes);
+            if mistakes.is_empty() {
+                agree(&sections, text.to_owned(), mistakes);
+            }
+            sps::unescape(&mut sections, mistakes);
+            sections
+        }
     }
+}
+
+/// Notes every option that the crate reads otherwise in `text`.
+fn agree(sections: &[Section], text: String, mistakes: &mut Mistakes) {
+    let is_sps = mistakes.reading() == Reading::Sps;
     let mut ini = Ini::new_cs();
     let mut defaults = ini.defaults();
-    defaults.delimiters = vec!['='];
+    defaults.delimiters = if is_sps { vec!['=', ':'] } else { vec!['='] };
     defaults.comment_symbols = vec!['#', ';'];
     defaults.inline_comment_symbols = Some(Vec::new());
     defaults.enable_inline_comments = false;
-    defaults.multiline = false;
+    defaults.multiline = is_sps;
     ini.load_defaults(defaults);
-    let map = match ini.read(said) {
+    let map = match ini.read(text) {
         Ok(map) => map,
         Err(error) => {
             mistakes.at_line(1, format_args!("not an INI file: {}", Foreign(&error)));
-            return sections;
+            return;
         }
     };
-    for section in &mut sections {
-        let values = map.get(&section.name);
-        for entry in &mut section.entries {
-            match values.and_then(|values| values.get(&entry.name)) {
+    for section in sections {
+        let values = map.get(section.name.trim());
+        let lower: HashMap<String, &Option<String>> = match mistakes.reading() {
+            Reading::Sps => values.into_iter().flatten().map(|(name, value)| (name.to_lowercase(), value)).collect(),
+            Reading::Native => HashMap::new(),
+        };
+        for entry in &section.entries {
+            let found = if is_sps {
+                lower.get(&entry.name).copied()
+            } else {
+                values.and_then(|values| values.get(&entry.name))
+            };
+            match found {
                 Some(Some(value)) if *value == entry.value => {}
                 Some(Some(value)) if value.is_empty() && entry.value.is_empty() => {}
                 Some(_) | None => {
@@ -93,17 +123,40 @@ pub fn parse(text: &str, mistakes: &mut Mistakes) -> Vec<Section> {
             }
         }
     }
-    sections
 }
 
-/// The lines as they stand, each either blank, a comment, `[section]` or `name = value`, nothing twice; and the text of
-/// those that say something.
-fn scan(text: &str, mistakes: &mut Mistakes) -> (Vec<Section>, String) {
+/// Whether `text` has lines that can be read; a byte-order mark before them is noted.
+fn preface(text: &str, mistakes: &mut Mistakes) -> bool {
     if text.starts_with('\u{feff}') {
         mistakes.at_line(1, "the file begins with a byte-order mark; save it as UTF-8 without one");
     }
     if text.contains('\r') && !text.contains('\n') {
         mistakes.at_line(1, "the lines end in carriage returns only; end them in line feeds");
+        return false;
+    }
+    true
+}
+
+/// Refuses a section whose options would count in all others.
+fn default_section(sections: &[Section], is_default: impl Fn(&str) -> bool, mistakes: &mut Mistakes) {
+    for section in sections.iter().filter(|section| is_default(&section.name)) {
+        let others = sections.iter().filter(|other| !is_default(&other.name));
+        let others: Vec<String> = others.map(|other| format!("[{}]", Foreign(&other.name))).collect();
+        let leak = if section.entries.is_empty() || others.is_empty() {
+            String::new()
+        } else {
+            format!(": these would count in {} as well", others.join(", "))
+        };
+        let text =
+            format!("[{}]: there are no options for all sections{leak}; write them where they belong", section.name);
+        mistakes.at_line(section.line, text);
+    }
+}
+
+/// The lines as they stand, each either blank, a comment, `[section]` or `name = value`, nothing twice; and the text of
+/// those that say something.
+fn scan(text: &str, mistakes: &mut Mistakes) -> (Vec<Section>, String) {
+    if !preface(text, mistakes) {
         return (Vec::new(), String::new());
     }
     let returns = text.contains('\r');
@@ -135,14 +188,6 @@ fn scan(text: &str, mistakes: &mut Mistakes) -> (Vec<Section>, String) {
         } else if trimmed.starts_with('[') {
             match trimmed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
                 Some(name) if !name.trim().is_empty() && !name.contains(['[', ']']) && name.trim() == name => {
-                    if name.eq_ignore_ascii_case("default") {
-                        mistakes.at_line(
-                            number,
-                            format_args!(
-                                "[{name}]: there are no options for all sections; write them where they belong"
-                            ),
-                        );
-                    }
                     if let Some(first) = section_lines.insert(name.to_owned(), number) {
                         mistakes.at_line(
                             number,
@@ -157,6 +202,7 @@ fn scan(text: &str, mistakes: &mut Mistakes) -> (Vec<Section>, String) {
             entry(trimmed, number, sections.last_mut(), mistakes);
         }
     }
+    default_section(&sections, |name| name.eq_ignore_ascii_case("default"), mistakes);
     (sections, said)
 }
 

@@ -3,23 +3,30 @@
 #[macro_use]
 mod declare;
 pub mod clients;
+pub mod credentials;
 pub mod example;
 pub mod http;
 pub mod ini;
+mod known;
 pub mod mistake;
+pub mod network;
 pub mod options;
 pub mod policy;
 mod reading;
+mod sps;
 pub mod value;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 pub use clients::{ClientSections, Push};
+use credentials::Follow;
 pub use mistake::{Mistake, Mistakes};
 pub use options::{Auth, Logging, Options, Plugin, Throttle, Totp};
 pub use policy::Policy;
 pub use reading::Reading;
+use sps::Relaxed;
+use value::{SecretRef, ServiceSecret};
 
 use crate::files::{self, Exposure, FileError};
 use crate::policy::throttle::Rule;
@@ -76,8 +83,11 @@ impl Config {
             Mistakes::from(Mistake::of_file(path, format!("{}{hint}", without_path(&error, path))))
         };
         let text = files::read_text(path, Exposure::Readable).map_err(unreadable)?;
-        let config = Self::parse_as(path, &text, reading)?;
-        if config.remote.hold_secret() {
+        let follow = |place: &SecretRef| {
+            credentials::read(place, |file| from_directory_of(path, file)).map_err(|error| error.to_string())
+        };
+        let config = Self::assemble(path, &text, reading, &follow)?;
+        if config.holds_secret() {
             // Looked at only where it matters: a configuration without secrets may be read by everybody.
             files::check(path, Exposure::Private).map_err(unreadable)?;
         }
@@ -92,15 +102,28 @@ impl Config {
         Self::parse_as(path, text, Reading::Native)
     }
 
-    /// Reads the configuration `text`, which stands at `path`, as `reading` says. Opens nothing.
+    /// Reads the configuration `text`, which stands at `path`, as `reading` says. Opens nothing, so what is no secret must
+    /// stand in `text` itself.
     ///
     /// # Errors
     /// Every mistake in it.
     pub fn parse_as(path: &Path, text: &str, reading: Reading) -> Result<Self, Mistakes> {
+        Self::assemble(path, text, reading, &|_| Err("is looked for only where the configuration is loaded".into()))
+    }
+
+    fn assemble(path: &Path, text: &str, reading: Reading, follow: Follow<'_>) -> Result<Self, Mistakes> {
         let mut mistakes = Mistakes::new(path, reading);
         let mut sections = ini::parse(text, &mut mistakes);
+        credentials::resolve(&mut sections, follow, &mut mistakes);
+        let relaxed = match reading {
+            Reading::Native => Relaxed::default(),
+            Reading::Sps => sps::relax(&mut sections, &mut mistakes),
+        };
         options::name_log_level(&mut sections, &mut mistakes);
-        let options = Options::read(&sections, &mut mistakes);
+        let mut options = Options::read(&sections, &mut mistakes);
+        if let (true, Some(options)) = (relaxed.is_prompt_empty, &mut options) {
+            options.auth.prompt.clear();
+        }
         let remote = ClientSections::read(&sections, &mut mistakes);
         let policy = Policy::read(&sections, &mut mistakes);
         if let Some(options) = &options {
@@ -126,10 +149,24 @@ impl Config {
 
     /// A path that an option gives: relative ones start at the directory of plugin.ini.
     pub fn resolve(&self, path: &Path) -> PathBuf {
-        match self.path.parent() {
-            Some(parent) if path.is_relative() => parent.join(path),
-            Some(_) | None => path.to_owned(),
+        from_directory_of(&self.path, path)
+    }
+
+    /// Our secrets at services and in directories: section, option, and where each lies.
+    pub fn secrets(&self) -> Vec<(String, &'static str, &ServiceSecret)> {
+        let mut secrets = self.remote.secrets();
+        if let Some(directory) = &self.policy.directory {
+            let password = directory.bind_password.iter();
+            secrets.extend(password.map(|secret| (format!("ldap_server {}", directory.name), "bind_password", secret)));
         }
+        secrets
+    }
+
+    /// Whether a secret itself stands in the file.
+    fn holds_secret(&self) -> bool {
+        // Duo's integration key is a name more than a secret.
+        let is_written = |secret: &ServiceSecret| matches!(secret, ServiceSecret::Written(_));
+        self.secrets().iter().any(|(_, option, secret)| *option != "ikey" && is_written(secret))
     }
 
     /// Where the configuration was read from.
@@ -163,6 +200,14 @@ impl Config {
             longest_wait: t.source_longest_wait.0,
             forget_after: t.source_forget_after.0,
         }
+    }
+}
+
+/// `path`, which starts at the directory of the configuration at `config` where it is relative.
+fn from_directory_of(config: &Path, path: &Path) -> PathBuf {
+    match config.parent() {
+        Some(parent) if path.is_relative() => parent.join(path),
+        Some(_) | None => path.to_owned(),
     }
 }
 

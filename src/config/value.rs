@@ -1,5 +1,6 @@
 //! The types of option values: each says what it takes, and takes nothing else.
 
+mod network;
 mod policy;
 mod remote;
 
@@ -9,6 +10,7 @@ use crate::domain::authenticator::Algorithm;
 use crate::domain::foreign::Foreign;
 use crate::domain::verdict::Echo;
 
+pub use network::{Authorities, Identity, ProxyHost};
 pub use policy::{
     Attribute, Domain, GroupFilter, Integer, LdapUrls, List, LogLevel, Milliseconds, ReuseLimit, UserFilter,
 };
