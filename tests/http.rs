@@ -11,6 +11,7 @@ use rig::authority::{Authority, Validity};
 use rig::faults::Refused;
 use rig::http::Response;
 use rig::okta::{Okta, answer, configure};
+use rig::proxy::Proxy;
 use rig::web::{Misbehaviour, Reply, Web};
 use rig::{Gateway, Home, finish};
 use serde_json::{Value, json};
@@ -214,4 +215,123 @@ fn an_unencrypted_address_needs_to_be_allowed() {
     let refused = home.run(&["check"], "");
     assert_eq!(refused.status, Some(78));
     assert!(refused.stderr.contains("[okta] api_url") && refused.stderr.contains("allow_insecure_http"), "{refused:?}");
+}
+
+/// A service that must be reached over TLS, and its authority.
+fn secure() -> (Authority, Web) {
+    let authority = Authority::new();
+    let certificate = authority.certificate(&NAMES, Validity::Valid);
+    let web = Web::serve_tls(&certificate, |request: &_| answer(request, &Default::default()));
+    (authority, web)
+}
+
+#[test]
+fn the_proxy_of_all_services_is_used_with_its_password_whatever_stands_in_it() {
+    let (authority, web) = secure();
+    let proxy = Proxy::start(Some("üs@r/%41:p@ss:/w#?%41[]=;\"\\ \u{20ac}"));
+    let ca = format!("ca_file = {}", authority.ca_file().display());
+    for section in ["https_proxy", "https-proxy"] {
+        let general = |password: &str| {
+            let text = "server = 127.0.0.1\nport = {port}\nusername = üs@r/%41\npassword = {password}";
+            let text = text.replace("{port}", &proxy.port().to_string()).replace("{password}", password);
+            home(&web.url(""), &format!("{ca}\n[{section}]\n{text}"))
+        };
+        let right = general("p@ss:/w#?%41[]=;\"\\ \u{20ac}");
+        assert_eq!(right.ask_one(&typed(1, "123456")).told(), "accept", "{:?}", proxy.heads());
+        let wrong = general("CANARY");
+        let refused = wrong.run(&["serve"], format!("{}\n", typed(1, "123456")));
+        assert!(refused.stdout.contains("proxy_failed") || refused.stdout.contains("reject"), "{refused:?}");
+        assert!(!format!("{refused:?}").contains("CANARY"), "{refused:?}");
+    }
+    assert!(
+        proxy
+            .heads()
+            .iter()
+            .all(|head| head.starts_with("CONNECT 127.0.0.1:") || head.starts_with("CONNECT localhost:"))
+    );
+    let before = proxy.heads().len();
+    // The section's own goes before it.
+    let other = Proxy::start(None);
+    let own = format!(
+        "{ca}\nproxy = http://127.0.0.1:{}\n[https_proxy]\nserver = 127.0.0.1\nport = {}\n",
+        other.port(),
+        proxy.port()
+    );
+    assert_eq!(home(&web.url(""), &own).ask_one(&typed(1, "123456")).told(), "accept");
+    // It is for https:// addresses, and only where it is enabled.
+    let off = format!("{ca}\n[https_proxy]\nenabled = no\nserver = 127.0.0.1\nport = {}\n", proxy.port());
+    assert_eq!(home(&web.url(""), &off).ask_one(&typed(1, "123456")).told(), "accept");
+    let okta = Okta::start();
+    let plain = format!("[https_proxy]\nserver = 127.0.0.1\nport = {}\n", proxy.port());
+    assert_eq!(home(&okta.web.url(""), &plain).ask_one(&typed(1, "123456")).told(), "accept");
+    assert_eq!((proxy.heads().len(), other.heads().len()), (before, 1));
+}
+
+#[test]
+fn the_password_of_the_proxy_may_lie_elsewhere() {
+    let (authority, web) = secure();
+    let proxy = Proxy::start(Some("gate:from the store"));
+    let home = home(
+        &web.url(""),
+        &format!(
+            "ca_file = {}\n[https_proxy]\nserver = 127.0.0.1\nport = {}\nusername = gate\npassword = $\n[credential_store]\n",
+            authority.ca_file().display(),
+            proxy.port()
+        ),
+    );
+    let told = home.ask_one(&typed(1, "123456"));
+    assert_eq!(told.told(), "internal_error/client_unusable");
+    let checked = home.run(&["check"], "");
+    assert!(
+        checked.stderr.contains("[https_proxy] password: ") && checked.stderr.contains("No such file"),
+        "{checked:?}"
+    );
+    home.keep("credentials/https_proxy.password", "from the store\n");
+    assert_eq!(home.ask_one(&typed(1, "123456")).told(), "accept");
+}
+
+#[test]
+fn what_stands_in_tls_is_for_every_service_that_says_nothing_else() {
+    let authority = Authority::new();
+    let certificate = authority.certificate(&NAMES, Validity::Valid);
+    let ours = authority.client_certificate("countersign");
+    let web = Web::serve_mutual_tls(&certificate, &authority, |request: &_| answer(request, &Default::default()));
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
+    let ca = read(&authority.ca_file());
+    let chain = read(&ours.certificate_file);
+    // The same key in each of its forms, where openssl can write them.
+    let mut keys = vec![("PKCS #8", read(&ours.key_file))];
+    match std::process::Command::new("openssl").args(["ec", "-in"]).arg(&ours.key_file).output() {
+        Ok(done) if done.status.success() => {
+            let parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
+            keys.push(("EC", parameters.to_owned() + &String::from_utf8(done.stdout).unwrap()));
+        }
+        Ok(_) | Err(_) => println!("skipped: openssl is missing (Debian: openssl)"),
+    }
+    let line = |text: &str| text.replace('\n', " ");
+    for (form, key) in &keys {
+        let both = format!("{chain}{key}");
+        let inline = home(&web.url(""), &format!("[tls]\nca_cert = {}\nclient_cert = {}", line(&ca), line(&both)));
+        assert_eq!(inline.ask_one(&typed(1, "123456")).told(), "accept", "{form}");
+        for place in ["file:both.pem", "both.pem", "$"] {
+            let store = if place == "$" { "[credential_store]\nsource = files:kept" } else { "" };
+            let files = home(
+                &web.url(""),
+                &format!("[tls]\nca_cert = {}\nclient_cert = {place}\n{store}", authority.ca_file().display()),
+            );
+            files.keep(if place == "$" { "kept/tls.client_cert" } else { "both.pem" }, &both);
+            assert_eq!(files.ask_one(&typed(1, "123456")).told(), "accept", "{form} {place}");
+        }
+    }
+    // What the section says goes before; what is not enabled is not there.
+    let off = home(&web.url(""), &format!("[tls]\nenabled = no\nca_cert = {}", line(&ca)));
+    assert_eq!(off.ask_one(&typed(1, "123456")).told(), "communication_error/tls_failed");
+    let other = Authority::new();
+    let own = format!(
+        "ca_file = {}\n[tls]\nca_cert = {}\nclient_cert = {}",
+        authority.ca_file().display(),
+        other.ca_file().display(),
+        line(&format!("{chain}{}", keys[0].1))
+    );
+    assert_eq!(home(&web.url(""), &own).ask_one(&typed(1, "123456")).told(), "accept");
 }

@@ -7,6 +7,7 @@ mod answer;
 mod connect;
 mod diagnose;
 pub mod json;
+mod proxy;
 pub mod resolve;
 pub mod tls;
 
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Proxy, Response};
+use reqwest::{Client, Response};
 pub use reqwest::{Method, header};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
@@ -31,12 +32,15 @@ use super::diagnosis::Finding;
 use super::{ClientError, note_reach, once};
 use crate::clock;
 use crate::config::clients::Remote;
+use crate::config::value::ServiceSecret;
 use crate::domain::fault::Reach;
 use crate::domain::foreign::Foreign;
 use crate::domain::secret::Secret;
 use crate::domain::time::UnixTime;
+use crate::secret::service;
 pub use answer::Answer;
 use connect::{Limits, NoConnection, Stage, Watch, Within};
+use proxy::Through;
 use resolve::Resolver;
 use tls::{Presented, Trust};
 
@@ -61,7 +65,9 @@ pub struct Http {
     interval: Duration,
     max_response: usize,
     trust: Trust,
-    proxy: Option<Url>,
+    proxy: Option<Through>,
+    /// Where relative paths start.
+    directory: PathBuf,
     client: OnceCell<Client>,
     resolver: Resolver,
     presented: Presented,
@@ -155,7 +161,6 @@ pub enum Look<T> {
 impl Http {
     /// The service at `base`, reached as `remote` says; `resolve` makes paths of plugin.ini absolute.
     pub fn new(base: &Url, remote: &Remote, resolve: impl Fn(&Path) -> PathBuf) -> Self {
-        let path = |path: &Option<PathBuf>| path.as_deref().map(&resolve);
         Self {
             base: base.clone(),
             limits: Limits {
@@ -165,12 +170,9 @@ impl Http {
             total: Duration::from_secs(remote.timeout.0),
             interval: Duration::from_secs(remote.rest_poll_interval.0),
             max_response: usize::try_from(remote.max_response.0).unwrap_or(usize::MAX),
-            trust: Trust {
-                ca_file: path(&remote.ca_file.0),
-                pins: remote.pin_sha256.0.clone(),
-                identity: path(&remote.client_cert.0).zip(path(&remote.client_key.0)),
-            },
-            proxy: remote.proxy.0.as_ref().map(|url| url.0.clone()),
+            trust: Trust::of(remote, &resolve),
+            proxy: Through::of(remote, base),
+            directory: resolve(Path::new("")),
             client: OnceCell::new(),
             resolver: Resolver::default(),
             presented: Presented::default(),
@@ -307,7 +309,10 @@ impl Http {
 
     fn build(&self) -> Result<Client, String> {
         raise_descriptor_limit();
-        let tls = tls::config(&self.trust, &self.presented)?;
+        let read = |secret: &ServiceSecret| {
+            service::read(secret, |path| self.directory.join(path)).map_err(|error| error.to_string())
+        };
+        let tls = tls::config(&self.trust, read, &self.presented)?;
         let mut builder = Client::builder()
             .tls_backend_preconfigured(tls)
             .dns_resolver(self.resolver.clone())
@@ -320,7 +325,7 @@ impl Http {
             .pool_idle_timeout(IDLE_FOR)
             .default_headers(HeaderMap::from_iter([(USER_AGENT, HeaderValue::from_static(AGENT))]));
         if let Some(proxy) = &self.proxy {
-            builder = builder.proxy(Proxy::all(proxy.clone()).map_err(|error| text(&error))?);
+            builder = builder.proxy(proxy.wire(read)?);
         }
         builder.build().map_err(|error| text(&error))
     }

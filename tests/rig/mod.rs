@@ -15,6 +15,7 @@ pub mod authority;
 pub mod faults;
 pub mod http;
 pub mod okta;
+pub mod proxy;
 pub mod services;
 pub mod web;
 
@@ -355,6 +356,15 @@ impl Home {
     pub fn append(&self, text: &str) {
         let ini = fs::read_to_string(self.ini()).unwrap();
         fs::write(self.ini(), ini + text).unwrap();
+    }
+
+    /// Writes a file of the home that its owner alone may read.
+    pub fn keep(&self, path: &str, content: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.dir().join(path);
+        DirBuilder::new().mode(0o700).recursive(true).create(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// Sets an option of plugin.ini, whether it stands there or not.

@@ -24,7 +24,7 @@ const SOON: u64 = 14 * 86_400;
 pub async fn steps(http: &Http, now: UnixTime, until: Instant) -> Vec<Finding> {
     let mut findings = Vec::new();
     let (target, whose) = match &http.proxy {
-        Some(proxy) => (proxy, "the proxy"),
+        Some(proxy) => (&proxy.url, "the proxy"),
         None => (&http.base, "the service"),
     };
     let host = target.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();

@@ -17,6 +17,9 @@ use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
 
+use crate::config::clients::Remote;
+use crate::config::value::{Authorities, ServiceSecret};
+use crate::domain::secret::Secret;
 use crate::files::{self, Exposure};
 
 /// Where systems keep the authorities they trust: Debian, Red Hat, SUSE, Alpine and the BSDs.
@@ -33,22 +36,56 @@ const SESSIONS: usize = 32;
 /// Whom TLS trusts, and as whom it speaks.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
-    pub ca_file: Option<PathBuf>,
+    /// `None`: those of this machine.
+    pub authorities: Option<Authorities>,
     pub pins: Vec<[u8; 32]>,
-    /// Certificate chain and key of this client.
-    pub identity: Option<(PathBuf, PathBuf)>,
+    pub identity: Option<Own>,
+}
+
+impl Trust {
+    /// What the section of a service says, else what stands for all; `resolve` makes paths of plugin.ini absolute.
+    pub fn of(remote: &Remote, resolve: impl Fn(&Path) -> PathBuf) -> Self {
+        let general = remote.network.general();
+        let path = |path: &Option<PathBuf>| path.as_deref().map(&resolve);
+        let files = path(&remote.client_cert.0).zip(path(&remote.client_key.0));
+        let shared = || match general?.ca_cert.as_ref()? {
+            Authorities::File(file) => Some(Authorities::File(resolve(file))),
+            Authorities::Written(pem) => Some(Authorities::Written(pem.clone())),
+        };
+        let together = || general?.client_cert.as_ref().map(|identity| Own::Together(identity.0.clone()));
+        Self {
+            authorities: path(&remote.ca_file.0).map(Authorities::File).or_else(shared),
+            pins: remote.pin_sha256.0.clone(),
+            identity: files.map(|(chain, key)| Own::Files { chain, key }).or_else(together),
+        }
+    }
+}
+
+/// Certificate chain and key of this client.
+#[derive(Clone, Debug)]
+pub enum Own {
+    Files {
+        chain: PathBuf,
+        key: PathBuf,
+    },
+    /// Both in one text.
+    Together(ServiceSecret),
 }
 
 /// The certificates that a server presented last, the server's own first.
 pub type Presented = Arc<Mutex<Vec<CertificateDer<'static>>>>;
 
-/// What TLS is configured with; every certificate that is presented is left in `presented`.
+/// What TLS is configured with; every certificate that is presented is left in `presented`. `read` reads our secrets.
 ///
 /// # Errors
 /// What is wrong with which file.
-pub fn config(trust: &Trust, presented: &Presented) -> Result<ClientConfig, String> {
+pub fn config(
+    trust: &Trust,
+    read: impl Fn(&ServiceSecret) -> Result<Secret<String>, String>,
+    presented: &Presented,
+) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
-    let roots = roots(trust.ca_file.as_deref())?;
+    let roots = roots(trust.authorities.as_ref())?;
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .build()
         .map_err(|error| error.to_string())?;
@@ -60,7 +97,20 @@ pub fn config(trust: &Trust, presented: &Presented) -> Result<ClientConfig, Stri
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &trust.identity {
         None => builder.with_no_client_auth(),
-        Some((chain, key)) => {
+        Some(Own::Together(source)) => {
+            let text = read(source)?;
+            // Goes into the handshake only, and is wiped.
+            let pem = text.expose().as_bytes();
+            let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+            let certificates = certificates
+                .ok()
+                .filter(|found| !found.is_empty())
+                .ok_or("[tls] client_cert: holds no certificate in PEM form")?;
+            let key = PrivateKeyDer::from_pem_slice(pem)
+                .map_err(|_| "[tls] client_cert: holds no private key in PEM form that is not encrypted")?;
+            builder.with_client_auth_cert(certificates, key).map_err(|error| format!("[tls] client_cert: {error}"))?
+        }
+        Some(Own::Files { chain, key }) => {
             let certificates = certificates(chain)?;
             let text = files::read_text(key, Exposure::Private).map_err(|error| error.to_string())?;
             let key_der = PrivateKeyDer::from_pem_slice(text.as_bytes())
@@ -74,12 +124,21 @@ pub fn config(trust: &Trust, presented: &Presented) -> Result<ClientConfig, Stri
     Ok(config)
 }
 
-/// The authorities in `file`, or those of this machine.
-fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
+/// The authorities that are named, or those of this machine.
+fn roots(authorities: Option<&Authorities>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    if let Some(file) = file {
-        for certificate in certificates(file)? {
-            roots.add(certificate).map_err(|error| format!("{}: {error}", file.display()))?;
+    let named = match authorities {
+        None => None,
+        Some(Authorities::File(file)) => Some((certificates(file)?, file.display().to_string())),
+        Some(Authorities::Written(pem)) => {
+            let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+            let read = read.ok().filter(|found| !found.is_empty());
+            Some((read.ok_or("[tls] ca_cert: holds no certificate in PEM form")?, "[tls] ca_cert".to_owned()))
+        }
+    };
+    if let Some((certificates, place)) = named {
+        for certificate in certificates {
+            roots.add(certificate).map_err(|error| format!("{place}: {error}"))?;
         }
         return Ok(roots);
     }
