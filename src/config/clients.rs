@@ -9,6 +9,8 @@ use super::http::{HttpService, is_http_section};
 use super::ini::Section;
 use super::mistake::{Mistakes, suggestion};
 use super::options::DECLARED;
+use super::policy::is_policy_section;
+use super::policy::sections::{EXPLICIT, POLICY_DECLARED};
 use super::value::{
     ClientName, Clients, Count, DuoFactor, DuoSignature, Flavour, Host, HttpUrl, Names, OktaCode, OnUnreachable,
     Optional, Pins, PushMode, PushModes, Seconds, ServiceSecret, Urls, YesNo,
@@ -276,10 +278,16 @@ impl ClientSections {
                 read.push = Push::read(Some(section), mistakes).map(Box::new);
             } else if section.name == YubicoKeys::SECTION {
                 read.yubico_keys = YubicoKeys::read(section, mistakes);
-            } else if !is_http_section(&section.name) && !read.read_named(section, mistakes) {
-                let known = DECLARED.iter().chain(CLIENTS_DECLARED).map(|declaration| declaration.name);
-                let hint = suggestion(&section.name, known.chain([PUSH_DECLARED.name, YubicoKeys::SECTION]), true);
-                mistakes.at_line(section.line, format_args!("[{}]: unknown section{hint}", Foreign(&section.name)));
+            } else if !is_http_section(&section.name)
+                && !is_policy_section(&section.name)
+                && !read.read_named(section, mistakes)
+            {
+                let known = DECLARED.iter().chain(CLIENTS_DECLARED).chain(POLICY_DECLARED);
+                let known = known.map(|declaration| declaration.name);
+                let others = [PUSH_DECLARED.name, YubicoKeys::SECTION, EXPLICIT];
+                let hint = suggestion(&section.name, known.chain(others), true);
+                let text = format_args!("[{}]: unknown section{hint}", Foreign(&section.name));
+                mistakes.passed_over_at_line(section.line, text);
             }
         }
         read.http = HttpService::read_all(sections, mistakes);

@@ -1,7 +1,8 @@
 //! One declaration an option: from it come the typed field, the example file, the errors and the known names.
 
-use super::ini::Section;
+use super::ini::{Origin, Section};
 use super::mistake::{Mistakes, suggestion};
+use super::reading::{Reading, is_sps_section};
 use super::value::Value;
 use crate::domain::foreign::Foreign;
 
@@ -14,6 +15,8 @@ pub struct OptionDeclaration {
     pub default: &'static str,
     /// Whether the section cannot do without; the default then is an example.
     pub required: bool,
+    /// Whether the value is a secret, or says where one lies.
+    pub secret: bool,
     pub expected: fn() -> String,
 }
 
@@ -50,7 +53,14 @@ pub fn value<T: Value>(section: Option<&Section>, name: &str, default: &str, mis
     let Some((section, entry)) = section.and_then(|s| s.entries.iter().find(|e| e.name == name).map(|e| (s, e))) else {
         return T::parse(default);
     };
-    let note = |what: String| mistakes.at_option(entry.line, &section.name, name, what);
+    let note = |what: String| {
+        // What another file holds is not repeated: it may be a secret put into the wrong one.
+        let what = match entry.origin {
+            Origin::Written => what,
+            Origin::Stored => format!("expected {}, which what [credential_store] keeps is not", T::expected()),
+        };
+        mistakes.at_option(entry.line, &section.name, name, what);
+    };
     T::read(&entry.value).map_err(note).ok()
 }
 
@@ -64,7 +74,13 @@ pub fn refuse_unknown_options<'a>(
         if !known.clone().any(|option| option.name == entry.name) {
             let hint = suggestion(&entry.name, known.clone().map(|option| option.name), false);
             let name = Foreign(&entry.name).to_string();
-            mistakes.at_option(entry.line, &section.name, &name, format_args!("unknown option{hint}"));
+            let text = format_args!("unknown option{hint}");
+            match mistakes.reading() {
+                Reading::Sps if is_sps_section(&section.name) => {
+                    mistakes.warn_at_option(entry.line, &section.name, &name, text);
+                }
+                Reading::Sps | Reading::Native => mistakes.at_option(entry.line, &section.name, &name, text),
+            }
         }
     }
 }
@@ -104,6 +120,7 @@ macro_rules! options {
                     doc: &[ $( $doc, )+ ],
                     default: $default,
                     required: options!(@is_required $($required)?),
+                    secret: <$Type as $crate::config::value::Value>::SECRET,
                     expected: <$Type as $crate::config::value::Value>::expected,
                 },
             )* ];

@@ -20,12 +20,44 @@ pub struct Section {
     pub entries: Vec<Entry>,
 }
 
+impl Section {
+    /// What is written for an option, where it is.
+    pub fn value(&self, option: &str) -> Option<&str> {
+        self.entries.iter().find(|entry| entry.name == option).map(|entry| entry.value.as_str())
+    }
+
+    /// Where an option stands; where it does not, where the section begins.
+    pub fn line_of(&self, option: &str) -> usize {
+        self.entries.iter().find(|entry| entry.name == option).map_or(self.line, |entry| entry.line)
+    }
+}
+
 /// One `name = value` line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Entry {
     pub name: String,
     pub line: usize,
     pub value: String,
+    pub origin: Origin,
+}
+
+impl Entry {
+    /// The value, to be shown: what another file holds may be a secret put into the wrong one.
+    pub fn shown_value(&self) -> &str {
+        match self.origin {
+            Origin::Written => &self.value,
+            Origin::Stored => "<redacted>",
+        }
+    }
+}
+
+/// Where a value was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In this file.
+    Written,
+    /// Where `[credential_store]` says.
+    Stored,
 }
 
 /// The sections of `text` in order; what is wrong with its form goes to `mistakes`.
@@ -158,7 +190,12 @@ fn entry(line: &str, number: usize, section: Option<&mut Section>, mistakes: &mu
         );
         return;
     }
-    section.entries.push(Entry { name: name.to_owned(), line: number, value: value.to_owned() });
+    section.entries.push(Entry {
+        name: name.to_owned(),
+        line: number,
+        value: value.to_owned(),
+        origin: Origin::Written,
+    });
 }
 
 #[cfg(test)]
@@ -166,16 +203,17 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::Reading;
 
     fn mistakes(text: &str) -> String {
-        let mut mistakes = Mistakes::new(Path::new("f"));
+        let mut mistakes = Mistakes::new(Path::new("f"), Reading::Native);
         parse(text, &mut mistakes);
         mistakes.to_string()
     }
 
     #[test]
     fn a_value_is_everything_behind_the_first_equals_sign() {
-        let mut none = Mistakes::new(Path::new("f"));
+        let mut none = Mistakes::new(Path::new("f"), Reading::Native);
         let text = "; c\n[a b=c]\nurl = https://h/p;v=1#x\nempty =\npercent = 100%\nquoted = \"q\"\nunicode = \u{a0}ž\u{a0}\ncolon = a:b\n";
         let sections = parse(text, &mut none);
         assert!(none.is_empty(), "{none}");

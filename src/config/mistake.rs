@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::reading::Reading;
+
 /// One mistake.
 #[derive(Clone, Debug)]
 pub struct Mistake(String);
@@ -34,17 +36,24 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// The mistakes in one file, in the order of its lines.
+/// The mistakes in one file, in the order of its lines; and the warnings, which stop nobody.
 #[derive(Clone, Debug)]
 pub struct Mistakes {
     path: PathBuf,
+    reading: Reading,
     found: Vec<(usize, Mistake)>,
+    warnings: Vec<(usize, Mistake)>,
 }
 
 impl Mistakes {
-    /// No mistakes yet in the file at `path`.
-    pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), found: Vec::new() }
+    /// No mistakes yet in the file at `path`, which is read as `reading` says.
+    pub fn new(path: &Path, reading: Reading) -> Self {
+        Self { path: path.to_owned(), reading, found: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// By whose rules the file is read.
+    pub const fn reading(&self) -> Reading {
+        self.reading
     }
 
     /// Whether there are none.
@@ -61,11 +70,43 @@ impl Mistakes {
     pub fn at_option(&mut self, line: usize, section: &str, option: &str, text: impl fmt::Display) {
         self.found.push((line, Mistake::of_option(&self.path, Some(line), section, option, text)));
     }
+
+    /// Notes what an SPS plugin passes over in silence: a mistake, but in its reading a warning.
+    pub fn passed_over_at_line(&mut self, line: usize, text: impl fmt::Display) {
+        match self.reading {
+            Reading::Native => self.at_line(line, text),
+            Reading::Sps => self.warn_at_line(line, text),
+        }
+    }
+
+    /// The same about the value of an option.
+    pub fn passed_over_at_option(&mut self, line: usize, section: &str, option: &str, text: impl fmt::Display) {
+        match self.reading {
+            Reading::Native => self.at_option(line, section, option, text),
+            Reading::Sps => self.warn_at_option(line, section, option, text),
+        }
+    }
+
+    /// Notes a warning at a line.
+    pub fn warn_at_line(&mut self, line: usize, text: impl fmt::Display) {
+        self.warnings.push((line, Mistake::of_line(&self.path, line, text)));
+    }
+
+    /// Notes a warning about the value of an option.
+    pub fn warn_at_option(&mut self, line: usize, section: &str, option: &str, text: impl fmt::Display) {
+        self.warnings.push((line, Mistake::of_option(&self.path, Some(line), section, option, text)));
+    }
+
+    /// The warnings, in the order of their lines.
+    pub fn into_warnings(mut self) -> Vec<Mistake> {
+        self.warnings.sort_by_key(|(line, _)| *line);
+        self.warnings.into_iter().map(|(_, warning)| warning).collect()
+    }
 }
 
 impl From<Mistake> for Mistakes {
     fn from(mistake: Mistake) -> Self {
-        Self { path: PathBuf::new(), found: vec![(0, mistake)] }
+        Self { path: PathBuf::new(), reading: Reading::Native, found: vec![(0, mistake)], warnings: Vec::new() }
     }
 }
 

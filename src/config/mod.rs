@@ -9,6 +9,7 @@ pub mod ini;
 pub mod mistake;
 pub mod options;
 pub mod policy;
+mod reading;
 pub mod value;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ pub use clients::{ClientSections, Push};
 pub use mistake::{Mistake, Mistakes};
 pub use options::{Auth, Logging, Options, Plugin, Throttle, Totp};
 pub use policy::Policy;
+pub use reading::Reading;
 
 use crate::files::{self, Exposure, FileError};
 use crate::policy::throttle::Rule;
@@ -35,6 +37,7 @@ pub struct Config {
     /// The policy sections.
     pub policy: Policy,
     fingerprint: [u8; 16],
+    warnings: Vec<Mistake>,
 }
 
 impl std::ops::Deref for Config {
@@ -46,11 +49,19 @@ impl std::ops::Deref for Config {
 }
 
 impl Config {
-    /// Reads the configuration at `path`.
+    /// Reads the configuration at `path`, strictly.
     ///
     /// # Errors
     /// Every mistake in it, or the one reason why it cannot be read.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
+        Self::load_as(path, Reading::Native)
+    }
+
+    /// Reads the configuration at `path` as `reading` says.
+    ///
+    /// # Errors
+    /// Every mistake in it, or the one reason why it cannot be read.
+    pub fn load_as(path: &Path, reading: Reading) -> Result<Self, Mistakes> {
         let unreadable = |error: FileError| {
             let hint = match &error {
                 FileError::Io { path: _, error } if error.kind() == std::io::ErrorKind::NotFound => {
@@ -68,7 +79,7 @@ impl Config {
             Mistakes::from(Mistake::of_file(path, format!("{}{hint}", without_path(&error, path))))
         };
         let text = files::read_text(path, Exposure::Readable).map_err(unreadable)?;
-        let config = Self::parse(path, &text)?;
+        let config = Self::parse_as(path, &text, reading)?;
         if config.remote.hold_secret() {
             // Looked at only where it matters: a configuration without secrets may be read by everybody.
             files::check(path, Exposure::Private).map_err(unreadable)?;
@@ -76,15 +87,25 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads the configuration `text`, which stands at `path`. Opens nothing.
+    /// Reads the configuration `text`, which stands at `path`, strictly. Opens nothing.
     ///
     /// # Errors
     /// Every mistake in it.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Mistakes> {
-        let mut mistakes = Mistakes::new(path);
-        let sections = ini::parse(text, &mut mistakes);
+        Self::parse_as(path, text, Reading::Native)
+    }
+
+    /// Reads the configuration `text`, which stands at `path`, as `reading` says. Opens nothing.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn parse_as(path: &Path, text: &str, reading: Reading) -> Result<Self, Mistakes> {
+        let mut mistakes = Mistakes::new(path, reading);
+        let mut sections = ini::parse(text, &mut mistakes);
+        options::name_log_level(&mut sections, &mut mistakes);
         let options = Options::read(&sections, &mut mistakes);
         let remote = ClientSections::read(&sections, &mut mistakes);
+        let policy = Policy::read(&sections, &mut mistakes);
         if let Some(options) = &options {
             clients::check(&options.plugin.clients, &remote, &sections, &mut mistakes);
         }
@@ -95,10 +116,16 @@ impl Config {
                     .into_iter()
                     .flat_map(|s| s.entries.into_iter().map(move |e| ((s.name.clone(), e.name), e.line)))
                     .collect();
-                Ok(Self { path: path.to_owned(), lines, options, remote, policy: Policy::default(), fingerprint })
+                let warnings = mistakes.into_warnings();
+                Ok(Self { path: path.to_owned(), lines, options, remote, policy, fingerprint, warnings })
             }
             Some(_) | None => Err(mistakes),
         }
+    }
+
+    /// What stops nobody, but may be meant otherwise; each with its place. For whoever loads it to log.
+    pub fn warnings(&self) -> &[Mistake] {
+        &self.warnings
     }
 
     /// A path that an option gives: relative ones start at the directory of plugin.ini.

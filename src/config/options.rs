@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::declare::SectionDeclaration;
+use super::declare::{self, SectionDeclaration};
 use super::ini::Section;
 use super::mistake::Mistakes;
-use super::value::{Clients, Count, Destination, Format, Level, Names, Seconds, SecretRef};
+use super::value::{Clients, Count, Destination, Format, Level, LogLevel, Names, Seconds, SecretRef, Value};
 use crate::domain::authenticator::Algorithm;
 use crate::domain::verdict::Echo;
 
@@ -84,13 +84,33 @@ sections! {
     }
 }
 
+/// Makes `[logging] log_level`, SPS's name, the `level` that it is.
+pub fn name_log_level(sections: &mut [Section], mistakes: &mut Mistakes) {
+    let Some(section) = sections.iter_mut().find(|section| section.name == "logging") else { return };
+    let Some(index) = section.entries.iter().position(|entry| entry.name == "log_level") else { return };
+    let said = declare::required::<LogLevel>(Some(section), "log_level", "info", mistakes);
+    let mut alias = section.entries.remove(index);
+    let Some(LogLevel(level)) = said else { return };
+    match section.value("level") {
+        None => {
+            alias.name = "level".into();
+            section.entries.push(alias);
+        }
+        Some(other) if Level::parse(other).is_none_or(|other| other == level) => {}
+        Some(_) => {
+            let text = format_args!("contradicts level, at line {}; keep one of the two", section.line_of("level"));
+            mistakes.at_option(alias.line, &section.name, "log_level", text);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_default_is_what_its_option_takes() {
-        let mut mistakes = Mistakes::new(std::path::Path::new("f"));
+        let mut mistakes = Mistakes::new(std::path::Path::new("f"), crate::config::Reading::Native);
         assert!(Options::read(&[], &mut mistakes).is_some());
     }
 }

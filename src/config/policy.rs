@@ -1,5 +1,8 @@
 //! The policy sections, by the names that session gateways give them: read only where they stand in the file.
 
+mod read;
+pub mod sections;
+
 use std::path::PathBuf;
 
 use super::value::ServiceSecret;
@@ -8,6 +11,7 @@ use crate::policy::cache::CacheRule;
 use crate::policy::exemption::Exemption;
 use crate::policy::identify::UpnSuffix;
 use crate::policy::mapping::Explicit;
+pub use read::is_policy_section;
 
 /// What stands in the policy sections; what does not stand there is off.
 #[derive(Clone, Debug, Default)]

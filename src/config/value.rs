@@ -1,5 +1,6 @@
 //! The types of option values: each says what it takes, and takes nothing else.
 
+mod policy;
 mod remote;
 
 use std::path::{Path, PathBuf};
@@ -8,6 +9,9 @@ use crate::domain::authenticator::Algorithm;
 use crate::domain::foreign::Foreign;
 use crate::domain::verdict::Echo;
 
+pub use policy::{
+    Attribute, Domain, GroupFilter, Integer, LdapUrls, List, LogLevel, Milliseconds, ReuseLimit, UserFilter,
+};
 pub use remote::{
     ClientName, Clients, DuoFactor, DuoSignature, Flavour, Host, HttpUrl, OktaCode, OnUnreachable, Pins, PushMode,
     PushModes, ServiceSecret, Urls, is_service_name,
@@ -223,9 +227,15 @@ impl Value for Level {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [("error", Self::Error), ("warning", Self::Warning), ("info", Self::Info), ("debug", Self::Debug)]
-            .into_iter()
-            .find_map(|(name, level)| text.eq_ignore_ascii_case(name).then_some(level))
+        let levels = [
+            ("error", Self::Error),
+            ("warning", Self::Warning),
+            ("info", Self::Info),
+            ("debug", Self::Debug),
+            // SPS has one more; what is worth it there is an error here.
+            ("critical", Self::Error),
+        ];
+        levels.into_iter().find_map(|(name, level)| text.eq_ignore_ascii_case(name).then_some(level))
     }
 }
 
@@ -263,8 +273,9 @@ impl Value for Destination {
 
     fn parse(text: &str) -> Option<Self> {
         match text {
-            "stderr" => Some(Self::Stderr),
-            "syslog" => Some(Self::Syslog),
+            _ if text.eq_ignore_ascii_case("stderr") => Some(Self::Stderr),
+            // SPS calls it messages.
+            _ if text.eq_ignore_ascii_case("syslog") || text.eq_ignore_ascii_case("messages") => Some(Self::Syslog),
             _ => text.strip_prefix("file:").filter(|path| !path.is_empty()).map(|path| Self::File(path.into())),
         }
     }

@@ -329,6 +329,8 @@ impl Home {
         let home = Self { clock: Cell::new(None), dir };
         finish(Command::new(env!("CARGO_BIN_EXE_countersign")).arg("init").arg(home.dir()), b"").ok();
         home.set("logging", "destination", &format!("file:{}", home.log_path().display()));
+        // By an authorize, tests see whether a cookie is good.
+        home.set("authorize", "require_proof", "yes");
         home
     }
 

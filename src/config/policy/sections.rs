@@ -1,0 +1,205 @@
+//! What is declared of each policy section.
+
+use std::path::PathBuf;
+
+use crate::config::declare::SectionDeclaration;
+use crate::config::value::{
+    Attribute, Domain, GroupFilter, Integer, LdapUrls, List, Milliseconds, Optional, ReuseLimit, Seconds,
+    ServiceSecret, UserFilter, YesNo,
+};
+use crate::domain::verdict::Echo;
+use crate::policy::exemption::Allow;
+use crate::policy::identify::UpnSuffix;
+
+options! {
+    /// `[ignore_upn_suffix_for_rdp]`.
+    UpnOptions {
+        /// Whether alice@corp.example is alice, where a user is named by what logs in to the target, over rdp and tsg.
+        ignore: UpnSuffix = "true";
+    }
+}
+
+options! {
+    /// `[whitelist source=user_list]`.
+    UserWhitelist {
+        /// The `[user_list NAME]` that says who.
+        name: String = required "vips";
+    }
+}
+
+options! {
+    /// `[user_list NAME]`.
+    UserList {
+        /// Who is let in without a second factor: no_user or all_users, each but for the exceptions.
+        allow: Allow = required "no_user";
+        /// The exceptions. Upper and lower case are told apart.
+        except: Optional<List> = "";
+    }
+}
+
+options! {
+    /// `[whitelist source=ldap_server_group]`.
+    GroupWhitelist {
+        /// Whose members are let in without a second factor: those of no_user or all_users, each but for the exceptions.
+        allow: Allow = required "no_user";
+        /// The groups whose members are the exceptions, by name.
+        except: List = required "admins,operators";
+    }
+}
+
+options! {
+    /// `[ldap_server]`.
+    LdapChoice {
+        /// The `[ldap_server NAME]` that is asked.
+        name: String = required "corp";
+    }
+}
+
+options! {
+    /// `[ldap_server NAME]`.
+    LdapOptions {
+        /// Its addresses, tried in their order: ldaps:// or ldap://.
+        url: LdapUrls = required "ldaps://dc1.corp.example ldaps://dc2.corp.example";
+        /// Whether an ldap:// address is asked for TLS before anything else is said.
+        start_tls: YesNo = "no";
+        /// A file of certificates (PEM): whoever they sign is the directory. Empty: the authorities of this machine.
+        ca_file: Optional<PathBuf> = "";
+        /// Allows ldap:// without TLS: passwords cross the network for everybody to read, and who is exempt can be forged.
+        allow_insecure_ldap: YesNo = "no";
+        /// As whom to ask; empty: as nobody.
+        bind_dn: Optional<String> = "";
+        /// Its password.
+        bind_password: Optional<ServiceSecret> = "";
+        /// Below what users are looked for.
+        base_dn: String = required "dc=corp,dc=example";
+        /// What finds a user, in Active Directory and in OpenLDAP; {user} stands for the name.
+        user_filter: UserFilter = "(&(|(objectClass=person)(objectClass=posixAccount))(|(sAMAccountName={user})(uid={user})))";
+        /// Where the user's entry says what groups the user is in.
+        group_attribute: Attribute = "memberOf";
+        /// What finds the user's groups by their own entries, such as (member={dn}); group_attribute is not looked at then.
+        group_filter: Optional<GroupFilter> = "";
+        /// Below what group_filter looks; empty: base_dn.
+        group_base_dn: Optional<String> = "";
+        /// What a group that group_filter found is called.
+        group_name_attribute: Attribute = "cn";
+        /// How long everything that one verdict wants of the directory may take.
+        timeout: Seconds<1, 300> = "5";
+    }
+}
+
+options! {
+    /// `[authentication_cache]`.
+    CacheOptions {
+        /// How often a verification counts again, from the same user at the same address; 0: never, negative: always.
+        reuse_limit: ReuseLimit = "0";
+        /// How long after it was last used.
+        soft_timeout: Milliseconds = "15";
+        /// How long after the verification.
+        hard_timeout: Milliseconds = "90";
+    }
+}
+
+options! {
+    /// `[usermapping source=ldap_server]`.
+    DirectoryMapping {
+        /// The attribute of the user's entry that holds the name at the MFA service.
+        user_attribute: Attribute = required "mail";
+    }
+}
+
+options! {
+    /// `[username_transform]`.
+    Transform {
+        /// What is put behind a name that has no @ in it, after an @.
+        append_domain: Domain = required "corp.example";
+    }
+}
+
+options! {
+    /// `[question_1]` and so on.
+    QuestionOptions {
+        /// The question. One space is put behind it.
+        prompt: String = required "Ticket number:";
+        /// Under which key the answer goes on, in session_cookie.questions.
+        key: String = required "ticket";
+        /// Whether the gateway hides what is typed.
+        disable_echo: Echo = "yes";
+    }
+}
+
+options! {
+    /// `[connection_limit by=client_ip_gateway_user]`.
+    LimitOptions {
+        /// How many sessions one user may have from one address at once; 0: as many as they like, negative: none.
+        limit: Integer = "0";
+        /// After how long a session counts no more whose end nobody told.
+        stale_after: Seconds<60, 2592000> = "86400";
+    }
+}
+
+options! {
+    /// `[authorize]`.
+    AuthorizeOptions {
+        /// Whether a session goes on to its target only with the cookie that says that it was authenticated.
+        require_proof: YesNo = "no";
+    }
+}
+
+/// `[usermapping source=explicit]`, whose options are names.
+pub const EXPLICIT: &str = "usermapping source=explicit";
+
+/// Declares the policy sections in the order of the example file; a name that ends in NAME or N stands for many.
+macro_rules! declared {
+    ($( $(#[doc = $doc:literal])+ $name:literal = $Options:ident; )+) => {
+        /// What is declared, in the order of the example file.
+        pub static POLICY_DECLARED: &[SectionDeclaration] = &[ $(
+            SectionDeclaration { name: $name, doc: &[ $( $doc, )+ ], options: $Options::OPTIONS, shared: &[] },
+        )+ ];
+    };
+}
+
+declared! {
+    /// Whether a domain behind a user's name counts.
+    "ignore_upn_suffix_for_rdp" = UpnOptions;
+    /// Who needs no second factor, by name.
+    "whitelist source=user_list" = UserWhitelist;
+    /// A list of users.
+    "user_list NAME" = UserList;
+    /// Who needs no second factor, by the groups of a directory. Where it cannot be asked, everybody does.
+    "whitelist source=ldap_server_group" = GroupWhitelist;
+    /// The directory that [whitelist source=ldap_server_group] and [usermapping source=ldap_server] ask.
+    "ldap_server" = LdapChoice;
+    /// A directory.
+    "ldap_server NAME" = LdapOptions;
+    /// How long somebody who was verified needs no second factor from the same address.
+    "authentication_cache" = CacheOptions;
+    /// The name at the MFA service, from the directory. It is asked for what [usermapping source=explicit] says.
+    "usermapping source=ldap_server" = DirectoryMapping;
+    /// What becomes of a name when it was mapped.
+    "username_transform" = Transform;
+    /// What is asked after the second factor; further ones stand in [question_2] and so on.
+    "question_N" = QuestionOptions;
+    /// How many sessions there may be at once, counted when they are authorized.
+    "connection_limit by=client_ip_gateway_user" = LimitOptions;
+    /// What a session needs when it goes on to its target.
+    "authorize" = AuthorizeOptions;
+}
+
+/// What is declared of the section `name`; `None` where it is no policy section.
+pub fn declaration(name: &str) -> Option<&'static SectionDeclaration> {
+    let declared = match name {
+        _ if question_number(name).is_some() => "question_N",
+        _ if name.starts_with("user_list ") => "user_list NAME",
+        _ if name.starts_with("ldap_server ") => "ldap_server NAME",
+        "question_N" => return None,
+        _ => name,
+    };
+    POLICY_DECLARED.iter().find(|declaration| declaration.name == declared)
+}
+
+/// Which question a section puts.
+pub fn question_number(name: &str) -> Option<u32> {
+    let digits = name.strip_prefix("question_")?;
+    let is_plain = !digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit());
+    if is_plain { digits.parse().ok() } else { None }
+}
