@@ -12,7 +12,7 @@ use countersign::domain::time::UnixTime;
 use countersign::gateway::{Protocol, json::Native};
 use countersign::otp::window::Verifier;
 use countersign::otp::{base32, typed};
-use countersign::secret::cookie::{Cookie, Progress};
+use countersign::secret::cookie::{Binding, Cookie, Progress, Slot};
 use countersign::secret::keys::{self, Keys, Purpose};
 use countersign::secret::seal::Sealer;
 use countersign::store::sqlite::SqliteStore;
@@ -50,9 +50,10 @@ fn sealed(c: &mut Criterion) {
     c.bench_function("seal: open a secret", |b| {
         b.iter(|| sealer.open(Purpose::Authenticator, &[b"alice"], black_box(&secret)).unwrap())
     });
-    let cookie = Cookie { progress: Progress::Accepted, expires: NOW, handle: None };
+    let cookie = Cookie { progress: Progress::Accepted, answered: 0, slot: Slot::None, expires: NOW, handle: None };
     let alice = Claimant("alice".into());
-    c.bench_function("seal: a cookie", |b| b.iter(|| cookie.seal(&sealer, Some("s1"), &alice).unwrap()));
+    let binding = Binding { session: Some("s1"), claimant: &alice, configuration: &[7; 16] };
+    c.bench_function("seal: a cookie", |b| b.iter(|| cookie.seal(&sealer, binding).unwrap()));
 
     let store = place.join("store");
     SqliteStore::create(&store, [0; 4]).unwrap();

@@ -1,8 +1,12 @@
 //! The decision: one function that tells the story, in one order, and one place that accepts.
 
 mod absence;
+mod admit;
+mod authorize;
+mod before;
 mod held;
 mod out_of_band;
+mod parcel;
 mod push;
 mod story;
 mod verify;
@@ -13,23 +17,25 @@ use std::time::Instant;
 
 use crate::client::{self, ClientError, Codes, Place, Push, Wired};
 use crate::config::{self, Auth, Config, Policy};
+use crate::directory::Directory;
 use crate::domain::challenge::ChallengeId;
-use crate::domain::claimant::{Claimant, MfaIdentity, Subscriber};
+use crate::domain::claimant::{Claimant, MfaIdentity};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::foreign::Foreign;
-use crate::domain::outcome::{Denial, Prompt, Proof};
+use crate::domain::outcome::{ClientState, Denial, OTP, Prompt, Proof};
 use crate::domain::request::{Kind, Request, SessionCookie};
 use crate::domain::time::Moment;
-use crate::domain::verdict::{Accept, Basis, Footing, NeedInfo, Question, Reject, Verdict};
-use crate::policy::source::canonical_source;
+use crate::domain::verdict::{Footing, NeedInfo, Question, Reject, Verdict};
 use crate::policy::{collect, identify};
-use crate::secret::cookie::{self, Cookie, Flaw, Progress};
+use crate::secret::cookie::{Binding, Cookie, Flaw, Progress};
 use crate::secret::seal::{SealError, Sealer};
-use crate::store::{Mark, Origin, Ruling, Store, StoreError};
+use crate::store::{Mark, Ruling, Store, StoreError};
+use admit::Admission;
+use before::Before;
 use held::{Absent, Held};
 use push::Pushes;
 pub use push::{Chore, slot as push_slot};
-use story::{Standing, Story};
+use story::{Aside, Standing, Story};
 
 /// What the cookie of a request turned out to be, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +52,12 @@ pub struct Decision {
     pub verdict: Verdict,
     /// What the gateway keeps for all its plugins.
     pub session_cookie: SessionCookie,
+    /// What went wrong on the way, and did not end it.
+    pub troubles: Vec<String>,
     /// What [`Store::settle`] has to cover before the verdict leaves.
     pub mark: Mark,
     pub cookie: CookieState,
-    /// The name that was verified, whatever came of it.
+    /// Under which name the claimant was to be verified, whatever came of it.
     pub identity: Option<MfaIdentity>,
 }
 
@@ -60,6 +68,9 @@ pub struct Engine {
     /// How a push is sent, where any client could.
     push: Option<config::Push>,
     clients: Vec<Wired>,
+    directory: Option<Rc<dyn Directory>>,
+    /// What the configuration says, in short: cookies and what is remembered belong to it.
+    configuration: [u8; 16],
     store: Rc<dyn Store>,
     sealer: Rc<Sealer>,
     pushes: Rc<Pushes>,
@@ -117,7 +128,9 @@ impl Engine {
     pub fn with_clients(config: &Config, store: Rc<dyn Store>, sealer: Rc<Sealer>, clients: Vec<Wired>) -> Self {
         let (auth, push) = (config.auth.clone(), config.remote.push.as_deref().cloned());
         let policy = config.policy.clone();
-        Self { auth, policy, push, clients, store, sealer, pushes: Rc::default(), trail: None }
+        let (configuration, directory) = (config.fingerprint(), None);
+        let pushes = Rc::default();
+        Self { auth, policy, push, clients, directory, configuration, store, sealer, pushes, trail: None }
     }
 
     /// The same engine, which leaves its steps in `trail`.
@@ -154,47 +167,51 @@ impl Engine {
     /// Decides `request`. Nothing of the decision may be said before the store has settled its mark.
     pub async fn decide(&self, request: &Request, moment: Moment) -> Decision {
         let mark = Cell::new(self.store.mark());
+        let aside = Aside { session_cookie: request.session_cookie.clone().into(), ..Aside::default() };
         let claimant = self.claimant(request);
         let (cookie, state) = self.read_cookie(request, claimant.as_ref(), moment);
-        let identity = claimant.as_ref().map(|claimant| MfaIdentity(claimant.0.clone()));
-        self.note("claimant", || match &identity {
-            Some(identity) => format!("{}, who is verified under this name", Foreign(&identity.0)),
+        self.note("claimant", || match &claimant {
+            Some(claimant) => Foreign(&claimant.0).to_string(),
             None => "nobody: no field names anybody".into(),
         });
         self.note("cookie", || {
             match state {
                 CookieState::None => "none came",
                 CookieState::Good => match cookie.and_then(|cookie| cookie.handle) {
-                    Some(_) => "good: of this session, and a client waits for this answer",
+                    Some(_) => "good: of this session, and something waits for this answer",
                     None => "good: of this session",
                 },
-                CookieState::Foreign => "not ours, or of another session or claimant: as if none had come",
+                CookieState::Foreign => {
+                    "not ours, or of another session, claimant or configuration: as if none had come"
+                }
                 CookieState::Expired => "expired: as if none had come",
             }
             .into()
         });
         let ended = match (request.kind, claimant) {
-            (Kind::SessionEnded, claimant) => self.end_session(request, claimant, moment).await,
+            (Kind::SessionEnded, claimant) => self.end_session(request, claimant, cookie, moment, &aside).await,
             (Kind::Authenticate | Kind::Authorize, None) => Err(Denial::NoClaimant.into()),
             (Kind::Authenticate, Some(claimant)) => {
                 let identity = MfaIdentity(claimant.0.clone());
-                let origin = Origin {
-                    subscriber: Subscriber::canonical(&identity.0),
-                    source: request.session.client_ip.as_deref().map(canonical_source),
-                };
-                let numbers = self.numbers(request);
-                self.authenticate(Story { request, claimant, identity, origin, cookie, numbers, moment, mark: &mark })
-                    .await
+                let mut story = Story::new(request, claimant, identity, cookie, moment, &mark, &aside);
+                story.numbers = self.numbers(request);
+                self.authenticate(story).await
             }
-            (Kind::Authorize, Some(claimant)) => self.authorize(claimant, cookie).await,
+            (Kind::Authorize, Some(claimant)) => {
+                let identity = self.known_identity(&claimant.0);
+                self.authorize(Story::new(request, claimant, identity, cookie, moment, &mark, &aside)).await
+            }
         };
-        let verdict = match ended {
+        let mut verdict = match ended {
             Ok(verdict) => verdict,
             Err(End::Denied(denial, service)) => Verdict::Reject(self.denied(denial, service)),
             Err(End::Fault(fault)) => Verdict::Reject(fault.into()),
         };
-        let session_cookie = request.session_cookie.clone();
-        Decision { verdict, session_cookie, mark: mark.get(), cookie: state, identity }
+        let Aside { session_cookie, troubles, identity } = aside;
+        let troubles = troubles.into_inner();
+        explain(&mut verdict, &troubles);
+        let (session_cookie, identity) = (session_cookie.into_inner(), identity.into_inner());
+        Decision { verdict, session_cookie, troubles, mark: mark.get(), cookie: state, identity }
     }
 
     /// Who the claimant is.
@@ -218,94 +235,107 @@ impl Engine {
         Reject { class, code, service, reason, remarks, message, retry_after }
     }
 
-    /// Who → which client → throttle → collect → verify → accept.
+    /// Exemptions → cache → mapping → which client → throttle → collect → verify → questions → accept.
     async fn authenticate(&self, story: Story<'_>) -> Result<Verdict, End> {
+        let (handle, progress) = story.cookie.map(|cookie| (cookie.handle, cookie.progress)).unzip();
+        if let Some(handle) = handle.flatten() {
+            return self.resume(story, handle).await;
+        }
+        let story = if progress == Some(Progress::Asked) && !self.asks_directory() {
+            // They were asked before: no rule exempts them. Had a directory told their name, a handle would have come.
+            let identity = self.known_identity(&story.claimant.0);
+            story.named(identity)
+        } else {
+            match self.before(story).await? {
+                Before::LetIn(verdict) => return Ok(verdict),
+                Before::Needed(story) => story,
+            }
+        };
+        self.second_factor(&story, None).await
+    }
+
+    /// Which client → throttle → collect → verify; `known` holds what a directory told before.
+    async fn second_factor(&self, story: &Story<'_>, known: Option<&ChallengeId>) -> Result<Verdict, End> {
         let wired =
             self.clients.first().ok_or_else(|| End::Fault(Fault::internal("no_client", "no client is configured")))?;
-        let Story { request, moment, .. } = &story;
-        let step = collect::step(
-            request.answers.otp(),
-            request.session.protocol.as_deref(),
-            &self.auth.interactive_protocols.0,
-        );
-        self.note("answer", || {
-            let protocol = request.session.protocol.as_deref().map_or("no protocol".into(), |p| Foreign(p).to_string());
-            match &step {
-                collect::Step::Verify(_) => "a code was typed: it is verified".into(),
-                collect::Step::Push if request.answers.otp().is_some() => "Enter was pressed: a push is meant".into(),
-                collect::Step::Push => format!("over {protocol} nobody can be asked: a push is meant"),
-                collect::Step::Ask => format!("nothing was typed yet, and over {protocol} the claimant can be asked"),
-            }
-        });
+        let step = self.collect(story, OTP);
         self.note("client", || {
             let client = &wired.client;
             let push = if client.push() == Push::Able { "can push" } else { "cannot push" };
             let codes = if client.codes() == Codes::Able { "takes codes" } else { "takes no codes" };
             format!("[{}], the first of [plugin] clients: {codes}, {push}", client.section())
         });
-        if let Some(handle) = story.cookie.and_then(|cookie| cookie.handle) {
-            return self.resume(&story, handle, step).await;
-        }
         match step {
-            collect::Step::Verify(code) => self.verify(&story, wired, code, None, Standing::Own).await,
-            collect::Step::Push => self.start_push(&story, wired, Standing::Own).await,
+            collect::Step::Verify(code) => self.verify(story, wired, code, None, Standing::Own).await,
+            collect::Step::Push => self.start_push(story, wired, Standing::Own).await,
             // There is nothing to type: what is to be seen is shown at once.
             collect::Step::Ask if wired.client.codes() == Codes::Unable => {
-                self.start_push(&story, wired, Standing::Own).await
+                self.start_push(story, wired, Standing::Own).await
             }
             collect::Step::Ask => {
-                self.heard(self.store.standing(&story.origin, moment.now).await?)?;
-                self.ask(&story, &self.auth.prompt.clone().into(), None)
+                self.heard(self.store.standing(&story.origin, story.moment.now).await?)?;
+                let prompt = Prompt::from(self.auth.prompt.clone());
+                if known.is_some() || !self.asks_directory() {
+                    return self.ask(story, &prompt, known);
+                }
+                let (id, state) = (held::new_id().map_err(own_fault)?, ClientState::new(Vec::new()));
+                let held = story.held(id, held::Kind::Known, String::new(), prompt, None, state);
+                self.ask_held(story, &held).await
             }
         }
     }
 
-    /// Goes on where the cookie says that a client waits for an answer.
-    async fn resume(&self, story: &Story<'_>, handle: [u8; 16], step: collect::Step<'_>) -> Result<Verdict, End> {
-        if let Some(verdict) = self.recall(story) {
+    /// What to do with what was typed under `key`.
+    fn collect<'a>(&self, story: &Story<'a>, key: &str) -> collect::Step<'a> {
+        let (session, typed) = (&story.request.session, story.request.answers.answer(key));
+        let step = collect::step(typed, session.protocol.as_deref(), &self.auth.interactive_protocols.0);
+        self.note("answer", || {
+            let protocol = session.protocol.as_deref().map_or("no protocol".into(), |p| Foreign(p).to_string());
+            match &step {
+                collect::Step::Verify(_) => "a code was typed: it is verified".into(),
+                collect::Step::Push if typed.is_some() => "Enter was pressed: a push is meant".into(),
+                collect::Step::Push => format!("over {protocol} nobody can be asked: a push is meant"),
+                collect::Step::Ask => format!("nothing was typed yet, and over {protocol} the claimant can be asked"),
+            }
+        });
+        step
+    }
+
+    /// Goes on where the cookie says that something waits for an answer.
+    async fn resume(&self, story: Story<'_>, handle: [u8; 16]) -> Result<Verdict, End> {
+        if let Some(verdict) = self.recall(&story) {
             return Ok(verdict);
         }
-        let id = held::named(handle);
-        let now = story.moment.now;
+        let (id, now) = (held::named(handle), story.moment.now);
         let found = held::find(&*self.store, &self.sealer, story.owner(), &id, now).await.map_err(own_fault)?;
         let held = found.ok_or(Denial::ChallengeGone)?;
+        held.trouble.iter().for_each(|trouble| story.aside.tell(trouble.clone()));
+        let story = story.named(held.identity.clone());
+        match held.kind {
+            held::Kind::Known => self.second_factor(&story, Some(&id)).await,
+            held::Kind::Verified => self.answered(&story, held).await,
+            held::Kind::Asked | held::Kind::Pushed => self.resume_client(&story, held).await,
+            held::Kind::Authorizing => Err(Denial::ChallengeGone.into()),
+        }
+    }
+
+    /// Goes on where a client waits for an answer.
+    async fn resume_client(&self, story: &Story<'_>, held: Held) -> Result<Verdict, End> {
         let wired = self.wired(&held.section).ok_or(Denial::ChallengeGone)?;
-        match (held.kind, step) {
+        match (held.kind, self.collect(story, &held.prompt.key)) {
             (_, collect::Step::Verify(code)) => {
                 let away = held.absent.clone();
                 self.verify(story, wired, code, Some(held), away.as_ref().into()).await
             }
-            (held::Kind::Asked, collect::Step::Push | collect::Step::Ask)
-            | (held::Kind::Pushed, collect::Step::Ask) => self.ask(story, &held.prompt, Some(&id)),
             (held::Kind::Pushed, collect::Step::Push) => {
                 // It keeps others out for as long as somebody waits for it.
-                if !self.hold_push_slot(story, &id).await? {
+                if !self.hold_push_slot(story, &held.id).await? {
                     return Err(End::Denied(Denial::PushOutstanding, Some(held.section)));
                 }
                 self.take_over(story, held).await
             }
+            (_, collect::Step::Push | collect::Step::Ask) => self.ask(story, &held.prompt, Some(&held.id)),
         }
-    }
-
-    /// A session goes on to its target only with the proof that it was authenticated, by somebody who still is enrolled.
-    async fn authorize(&self, claimant: Claimant, cookie: Option<Cookie>) -> Result<Verdict, End> {
-        let authorized = |claimant, footing| Ok(accept(Grant::Authorized(claimant, footing)));
-        let progress = cookie.map(|cookie| cookie.progress);
-        let footing = if progress == Some(Progress::StoodIn) { Footing::Degraded } else { Footing::Full };
-        match progress {
-            Some(Progress::Accepted | Progress::StoodIn) => {}
-            // Who is enrolled there, only the service knows; it was asked a moment ago.
-            Some(Progress::AcceptedRemotely) => return authorized(claimant, Footing::Full),
-            Some(Progress::AcceptedDegraded) => return authorized(claimant, Footing::Degraded),
-            Some(Progress::Asked) | None => return Err(Denial::NotAuthenticated.into()),
-        }
-        let subscriber = Subscriber::canonical(&claimant.0);
-        for Wired { client, on_unreachable: _, degraded_for: _ } in &self.clients {
-            if !self.store.authenticators(&subscriber, client.section()).await?.is_empty() {
-                return authorized(claimant, footing);
-            }
-        }
-        Err(Denial::NotEnrolled.into())
     }
 
     /// The accept that a proof is.
@@ -337,14 +367,12 @@ impl Engine {
                 (progress, Footing::Degraded, reason)
             }
         };
-        let cookie = self.cookie(progress, story, None)?;
         let service = match place {
             Place::Here => None,
             Place::Remote => Some(section.to_owned()),
         };
-        let (claimant, identity) = (story.claimant.clone(), story.identity.clone());
         let proof = Proof { factor, reason, remarks };
-        Ok(accept(Grant::Proved { claimant, identity, proof, service, footing, cookie }))
+        self.let_in(story, Admission::proved(story.identity.clone(), proof, service, footing, progress)).await
     }
 
     /// Makes durable what the story did so far, together with what others did meanwhile: a service is asked only then, and
@@ -379,11 +407,15 @@ impl Engine {
 
     /// Asks the claimant; `id` names what a client waits for, where one does.
     fn ask(&self, story: &Story<'_>, prompt: &Prompt, id: Option<&ChallengeId>) -> Result<Verdict, End> {
+        let cookie = Cookie { handle: id.and_then(held::handle), ..self.new_cookie(Progress::Asked, story) };
+        Ok(self.question(prompt, self.seal(cookie, story.session(), &story.claimant)?))
+    }
+
+    fn question(&self, prompt: &Prompt, cookie: String) -> Verdict {
         let Prompt { text, key, echo } = prompt;
         let (prompt, echo) = (format!("{} ", text.trim_end()), echo.unwrap_or(self.auth.disable_echo));
         let question = Question { key: key.clone(), prompt, echo };
-        let cookie = self.cookie(Progress::Asked, story, id)?;
-        Ok(Verdict::NeedInfo(NeedInfo { question, cookie: Some(cookie) }))
+        Verdict::NeedInfo(NeedInfo { question, cookie: Some(cookie) })
     }
 
     /// Asks what a client waits for, and keeps what the client wants back.
@@ -393,13 +425,11 @@ impl Engine {
         self.ask(story, &held.prompt, Some(&held.id))
     }
 
-    fn cookie(&self, progress: Progress, story: &Story<'_>, id: Option<&ChallengeId>) -> Result<String, SealError> {
-        let expires = story.moment.now.plus(cookie::LIFETIME);
-        let cookie = Cookie { progress, expires, handle: id.and_then(held::handle) };
-        cookie.seal(&self.sealer, story.session(), &story.claimant)
+    fn seal(&self, cookie: Cookie, session: Option<&str>, claimant: &Claimant) -> Result<String, SealError> {
+        cookie.seal(&self.sealer, Binding { session, claimant, configuration: &self.configuration })
     }
 
-    /// The cookie of the request, where it is ours, for this session and claimant, and not expired.
+    /// The cookie of the request, where it is ours, for this session, claimant and configuration, and not expired.
     fn read_cookie(
         &self,
         request: &Request,
@@ -407,8 +437,16 @@ impl Engine {
         moment: Moment,
     ) -> (Option<Cookie>, CookieState) {
         let Some(text) = &request.cookie else { return (None, CookieState::None) };
-        let Some(claimant) = claimant else { return (None, CookieState::Foreign) };
-        match Cookie::open(text, &self.sealer, request.session.session_id.as_deref(), claimant, moment.now) {
+        let Some(claimant) = claimant else {
+            return match request.kind {
+                // Some gateways say nothing but the session then; the cookie is not needed.
+                Kind::SessionEnded => (None, CookieState::None),
+                Kind::Authenticate | Kind::Authorize => (None, CookieState::Foreign),
+            };
+        };
+        let session = request.session.session_id.as_deref();
+        let binding = Binding { session, claimant, configuration: &self.configuration };
+        match Cookie::open(text, &self.sealer, binding, moment.now) {
             Ok(cookie) => (Some(cookie), CookieState::Good),
             Err(Flaw::Foreign) => (None, CookieState::Foreign),
             Err(Flaw::Expired) => (None, CookieState::Expired),
@@ -416,80 +454,21 @@ impl Engine {
     }
 }
 
+/// Puts what went wrong on the way behind the verdict's reason.
+fn explain(verdict: &mut Verdict, troubles: &[String]) {
+    let reason = match verdict {
+        Verdict::Accept(accept) => &mut accept.reason,
+        Verdict::Reject(reject) => &mut reject.reason,
+        Verdict::NeedInfo(_) => return,
+    };
+    for trouble in troubles {
+        reason.push_str("; ");
+        reason.push_str(trouble);
+    }
+}
+
 /// The fault that an error of our own is.
 fn own_fault(error: ClientError) -> End {
     let Fault { class, code, service: _, reason } = error.into_fault("");
     End::Fault(Fault { class, code, service: None, reason })
-}
-
-/// Why an accept is made; there are no other reasons.
-enum Grant {
-    /// Nothing is let in: the session is over.
-    Ended(Option<Claimant>),
-    /// The session was authenticated before.
-    Authorized(Claimant, Footing),
-    /// The claimant proved to be the subscriber.
-    Proved {
-        claimant: Claimant,
-        identity: MfaIdentity,
-        proof: Proof,
-        service: Option<String>,
-        footing: Footing,
-        cookie: String,
-    },
-    /// The service was not reached, and the configuration says accept.
-    Open { claimant: Claimant, identity: MfaIdentity, service: String, reason: String, cookie: String },
-}
-
-/// The one place where an accept is made.
-fn accept(grant: Grant) -> Verdict {
-    let accept = match grant {
-        Grant::Ended(claimant) => Accept {
-            claimant,
-            identity: None,
-            basis: Basis::Ended,
-            factor: None,
-            service: None,
-            footing: Footing::Full,
-            reason: "the session ended".into(),
-            remarks: None,
-            cookie: None,
-        },
-        Grant::Authorized(claimant, footing) => Accept {
-            claimant: Some(claimant),
-            identity: None,
-            basis: Basis::Authorized,
-            factor: None,
-            service: None,
-            footing,
-            reason: "the session was authenticated".into(),
-            remarks: None,
-            cookie: None,
-        },
-        Grant::Proved { claimant, identity, proof: Proof { factor, reason, remarks }, service, footing, cookie } => {
-            Accept {
-                claimant: Some(claimant),
-                identity: Some(identity),
-                basis: Basis::Verified,
-                factor: Some(factor),
-                service,
-                footing,
-                reason,
-                remarks,
-                cookie: Some(cookie),
-            }
-        }
-        Grant::Open { claimant, identity, service, reason, cookie } => Accept {
-            claimant: Some(claimant),
-            identity: Some(identity),
-            basis: Basis::Unreachable,
-            factor: None,
-            service: Some(service),
-            footing: Footing::Degraded,
-            reason,
-            remarks: None,
-            cookie: Some(cookie),
-        },
-    };
-    Verdict::Accept(accept)
 }

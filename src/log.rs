@@ -379,27 +379,36 @@ pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) 
         }
         Verdict::NeedInfo(NeedInfo { question: _, cookie: _ }) => ("need_info", None, None, None, None, None),
     };
-    tracing::info!(
-        target: "countersign::audit",
-        trace,
-        kind,
-        verdict = word,
-        session = shown(session.as_deref()),
-        source = shown(source.as_deref()),
-        protocol = shown(protocol.as_deref()),
-        claimant = shown(claimant.as_deref()),
-        mfa_identity = shown(identity.as_deref()),
-        basis,
-        factor,
-        degraded,
-        service,
-        class,
-        code,
-        reason = shown(reason),
-        cookie,
-        duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-        "verdict"
-    );
+    macro_rules! write_line {
+        ($write:ident) => {
+            tracing::$write!(
+                target: "countersign::audit",
+                trace,
+                kind,
+                verdict = word,
+                session = shown(session.as_deref()),
+                source = shown(source.as_deref()),
+                protocol = shown(protocol.as_deref()),
+                claimant = shown(claimant.as_deref()),
+                mfa_identity = shown(identity.as_deref()),
+                basis,
+                factor,
+                degraded,
+                service,
+                class,
+                code,
+                reason = shown(reason),
+                cookie,
+                duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+                "verdict"
+            )
+        };
+    }
+    match *cookie {
+        // Somebody may be trying a cookie that is not theirs.
+        "foreign" | "expired" => write_line!(warn),
+        _ => write_line!(info),
+    }
 }
 
 fn shown(text: Option<&str>) -> Option<String> {

@@ -329,7 +329,10 @@ impl<'a> Server<'a> {
         let Ended { number, mut facts, began, decision } = ended;
         let Some(Flight { id, trace, abort: _ }) = self.flights.remove(&number) else { return };
         let (verdict, session_cookie, mark) = match decision {
-            Some(Decision { verdict, session_cookie, mark, cookie, identity }) => {
+            Some(Decision { verdict, session_cookie, troubles, mark, cookie, identity }) => {
+                for trouble in troubles {
+                    tracing::warn!(trace, trouble, "something went wrong that did not end the decision");
+                }
                 facts.identity = identity.map(|identity| identity.0);
                 facts.cookie = match cookie {
                     CookieState::None => "none",
@@ -446,6 +449,7 @@ async fn decide(engine: &Engine, request: &Request, moment: Moment) -> Decision 
     let fault = |fault: Fault| Decision {
         verdict: Verdict::Reject(Reject::from(fault)),
         session_cookie: request.session_cookie.clone(),
+        troubles: Vec::new(),
         mark,
         cookie: CookieState::None,
         identity: None,

@@ -19,6 +19,8 @@ pub mod value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 pub use clients::{ClientSections, Push};
 use credentials::Follow;
 pub use mistake::{Mistake, Mistakes};
@@ -41,6 +43,7 @@ pub struct Config {
     pub remote: ClientSections,
     /// The policy sections.
     pub policy: Policy,
+    fingerprint: [u8; 16],
     warnings: Vec<Mistake>,
 }
 
@@ -131,12 +134,13 @@ impl Config {
         }
         match options {
             Some(options) if mistakes.is_empty() => {
+                let fingerprint = fingerprint(&sections);
                 let lines = sections
                     .into_iter()
                     .flat_map(|s| s.entries.into_iter().map(move |e| ((s.name.clone(), e.name), e.line)))
                     .collect();
                 let warnings = mistakes.into_warnings();
-                Ok(Self { path: path.to_owned(), lines, options, remote, policy, warnings })
+                Ok(Self { path: path.to_owned(), lines, options, remote, policy, fingerprint, warnings })
             }
             Some(_) | None => Err(mistakes),
         }
@@ -167,6 +171,11 @@ impl Config {
         // Duo's integration key is a name more than a secret.
         let is_written = |secret: &ServiceSecret| matches!(secret, ServiceSecret::Written(_));
         self.secrets().iter().any(|(_, option, secret)| *option != "ikey" && is_written(secret))
+    }
+
+    /// What the configuration says, in short: another one wherever a decision could be another.
+    pub const fn fingerprint(&self) -> [u8; 16] {
+        self.fingerprint
     }
 
     /// Where the configuration was read from.
@@ -209,6 +218,25 @@ fn from_directory_of(config: &Path, path: &Path) -> PathBuf {
         Some(parent) if path.is_relative() => parent.join(path),
         Some(_) | None => path.to_owned(),
     }
+}
+
+/// A hash of every option but those of `[logging]`, which decide nothing.
+fn fingerprint(sections: &[ini::Section]) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    let mut add = |text: &str| {
+        hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(text);
+    };
+    for section in sections.iter().filter(|section| section.name != "logging" && !section.entries.is_empty()) {
+        add(&section.name);
+        for entry in &section.entries {
+            add(&entry.name);
+            add(&entry.value);
+        }
+        add("");
+    }
+    let [short @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]: [u8; 32] = hash.finalize().into();
+    short
 }
 
 /// What `error` says after the path, which the caller has already printed.

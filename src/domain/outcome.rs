@@ -25,6 +25,11 @@ pub enum Factor {
 }
 
 impl Factor {
+    /// The factor of that word.
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Totp, Self::Otp, Self::Push, Self::DeviceFlow, Self::Bypass].into_iter().find(|f| f.word() == word)
+    }
+
     /// The word on the wire and in the log.
     pub const fn word(self) -> &'static str {
         match self {

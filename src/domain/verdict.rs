@@ -57,6 +57,22 @@ pub enum Basis {
 }
 
 impl Basis {
+    /// Every basis there is.
+    const ALL: [Self; 7] = [
+        Self::Verified,
+        Self::UserList,
+        Self::DirectoryGroup,
+        Self::Cached,
+        Self::Unreachable,
+        Self::Authorized,
+        Self::Ended,
+    ];
+
+    /// The basis of that word.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|basis| basis.word() == word)
+    }
+
     /// The word on the wire and in the log.
     pub const fn word(self) -> &'static str {
         match self {

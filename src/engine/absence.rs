@@ -6,7 +6,7 @@ use crate::client::{ClientError, Wired};
 use crate::config::value::OnUnreachable;
 use crate::domain::fault::Reach;
 use crate::domain::time::UnixTime;
-use crate::store::Store;
+use crate::store::{Again, Store};
 
 /// For how long an absence is remembered after the last login that was let in, in seconds: longer than any `degraded_for`.
 const KEPT: u64 = 10 * 365 * 86_400;
@@ -66,7 +66,7 @@ pub async fn count(
     }
     let count = before.saturating_add(1);
     store.clear_slots(&key).await?;
-    store.take_slot(&key, &format!("{first} {count}"), 1, now, now.plus(KEPT)).await?;
+    store.take_slot(&key, &format!("{first} {count}"), Again::Keeps, 1, now, now.plus(KEPT)).await?;
     Ok(Some(Absence { count, since: Duration::from_secs(now.0.saturating_sub(first)) }))
 }
 

@@ -2,9 +2,10 @@
 
 use data_encoding::HEXLOWER;
 
+use super::parcel::{Parcel, Parts};
 use crate::client::ClientError;
 use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
-use crate::domain::claimant::Subscriber;
+use crate::domain::claimant::{MfaIdentity, Subscriber};
 use crate::domain::outcome::{ClientState, Prompt, STATE_LIMIT};
 use crate::domain::secret::SecretBytes;
 use crate::domain::time::UnixTime;
@@ -24,14 +25,35 @@ pub enum Kind {
     Asked,
     /// A push.
     Pushed,
+    /// A code, before any client was asked: what is kept is the identity that the directory told.
+    Known,
+    /// The questions of plugin.ini, after the claimant was let in.
+    Verified,
+    /// What a client asked for before the session goes on to its target.
+    Authorizing,
 }
 
 impl Kind {
     const fn state(self) -> State {
         match self {
-            Self::Asked => State::New,
+            Self::Asked | Self::Known | Self::Verified | Self::Authorizing => State::New,
             Self::Pushed => State::InProcess,
         }
+    }
+
+    const fn number(self) -> u8 {
+        match self {
+            Self::Asked => 1,
+            Self::Pushed => 2,
+            Self::Known => 3,
+            Self::Verified => 4,
+            Self::Authorizing => 5,
+        }
+    }
+
+    fn numbered(number: u8) -> Option<Self> {
+        let all = [Self::Asked, Self::Pushed, Self::Known, Self::Verified, Self::Authorizing];
+        all.into_iter().find(|kind| kind.number() == number)
     }
 }
 
@@ -47,7 +69,11 @@ pub struct Absent {
 pub struct Held {
     pub id: ChallengeId,
     pub kind: Kind,
-    /// The section of the client.
+    /// Under which name the claimant is verified.
+    pub identity: MfaIdentity,
+    /// What went wrong on the way to that name.
+    pub trouble: Option<String>,
+    /// The section of the client; empty where none is concerned.
     pub section: String,
     /// What the claimant was asked.
     pub prompt: Prompt,
@@ -57,7 +83,7 @@ pub struct Held {
     pub state: ClientState,
 }
 
-/// Whose challenge it is: nobody else's answer is taken.
+/// Whose challenge it is, by the name that the gateway says: nobody else's answer is taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner<'a> {
     pub subscriber: &'a Subscriber,
@@ -102,28 +128,27 @@ pub async fn hold(
     held: &Held,
     now: UnixTime,
 ) -> Result<(), ClientError> {
-    let Held { id, kind, section, prompt, absent, state } = held;
+    let Held { id, kind, identity, trouble, section, prompt, absent, state } = held;
     let Prompt { text, key, echo } = prompt;
     let echo = match echo {
-        None => "",
-        Some(Echo::Show) => "show",
-        Some(Echo::Hide) => "hide",
+        None => None,
+        Some(Echo::Show) => Some("show"),
+        Some(Echo::Hide) => Some("hide"),
     };
-    let (away, reason) = absent.as_ref().map_or(("", ""), |absent| (&*absent.section, &*absent.reason));
+    let away = absent.as_ref().map(|absent| (absent.section.as_str(), absent.reason.as_str())).unzip();
     // Sealed on the next line but one.
     let state = state.expose();
     if state.len() > STATE_LIMIT {
         return Err(ClientError::unexpected("what the service wants kept is too large"));
     }
-    let mut plain = vec![match kind {
-        Kind::Asked => 1,
-        Kind::Pushed => 2,
-    }];
-    for part in [section, text, key, echo, away, reason] {
-        let part = part.as_bytes();
-        plain.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-        plain.extend_from_slice(part);
+    let mut parcel = Parcel::default();
+    parcel.put(char::from(kind.number()).encode_utf8(&mut [0; 4]));
+    for part in
+        [Some(identity.0.as_str()), trouble.as_deref(), Some(section), Some(text), Some(key), echo, away.0, away.1]
+    {
+        parcel.put_option(part);
     }
+    let mut plain = parcel.into_bytes();
     plain.extend_from_slice(state);
     let plain = SecretBytes::new(plain);
     let sealed = sealer.seal(keys::Purpose::Challenge, &place(owner.subscriber, id), plain.expose())?;
@@ -177,26 +202,20 @@ fn place<'a>(subscriber: &'a Subscriber, id: &'a ChallengeId) -> [&'a [u8]; 2] {
 }
 
 fn read(plain: &[u8], id: &ChallengeId) -> Option<Held> {
-    let (kind, mut rest) = plain.split_first()?;
-    let kind = match kind {
-        1 => Kind::Asked,
-        2 => Kind::Pushed,
-        _ => return None,
+    let mut parts = Parts(plain);
+    let kind = Kind::numbered(*parts.take()?.as_bytes().first()?)?;
+    let identity = MfaIdentity(parts.take()?.into());
+    let trouble = parts.take_option()?.map(Into::into);
+    let section = parts.take()?.to_owned();
+    let (text, key) = (parts.take()?.to_owned(), parts.take()?.to_owned());
+    let echo = match parts.take_option()? {
+        None => None,
+        Some("show") => Some(Echo::Show),
+        Some("hide") => Some(Echo::Hide),
+        Some(_) => return None,
     };
-    let mut part = || {
-        let (length, behind) = rest.split_first_chunk::<4>()?;
-        let (text, behind) = behind.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-        rest = behind;
-        String::from_utf8(text.to_vec()).ok()
-    };
-    let (section, text, key, echo, away, reason) = (part()?, part()?, part()?, part()?, part()?, part()?);
-    let echo = match echo.as_str() {
-        "" => None,
-        "show" => Some(Echo::Show),
-        "hide" => Some(Echo::Hide),
-        _ => return None,
-    };
-    let prompt = Prompt { text, key, echo };
-    let absent = (!away.is_empty()).then_some(Absent { section: away, reason });
-    Some(Held { id: id.clone(), kind, section, prompt, absent, state: SecretBytes::new(rest.to_vec()) })
+    let (away, reason) = (parts.take_option()?, parts.take_option()?);
+    let absent = away.zip(reason).map(|(section, reason)| Absent { section: section.into(), reason: reason.into() });
+    let (prompt, state) = (Prompt { text, key, echo }, SecretBytes::new(parts.0.to_vec()));
+    Some(Held { id: id.clone(), kind, identity, trouble, section, prompt, absent, state })
 }

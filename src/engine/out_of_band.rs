@@ -1,6 +1,6 @@
 //! The part of the decision that goes by push: whether one may be sent, whose it is, and what came of it.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,18 +10,17 @@ use super::absence::{self, Resort};
 use super::held::{self, Held};
 use super::push::{self, Begin, Course, Person};
 use super::story::{Standing, Story, absent, sendable_name};
-use super::{End, Engine, Grant, accept, own_fault};
+use super::{End, Engine, own_fault};
 use crate::client::{Push, Wired};
 use crate::clock;
 use crate::config::value::PushMode;
 use crate::domain::attempt::Numbers;
 use crate::domain::challenge::ChallengeId;
-use crate::domain::claimant::{Claimant, MfaIdentity, Subscriber};
+use crate::domain::claimant::Subscriber;
 use crate::domain::outcome::{ClientState, Denial};
 use crate::domain::request::Request;
-use crate::domain::time::Moment;
 use crate::domain::verdict::Verdict;
-use crate::store::{Origin, StoreError};
+use crate::store::{Again, StoreError};
 
 /// How long to wait for another process that is about to send a push of the same session.
 const ABOUT_TO: Duration = Duration::from_millis(200);
@@ -35,7 +34,7 @@ const NO_PUSH: &str = "no push is sent over this protocol ([push])";
 /// Whose push holds the slot of a subscriber.
 enum Outstanding {
     /// One of this session, whose answer can be waited for.
-    Ours(Held),
+    Ours(Box<Held>),
     /// Nothing is known of it yet.
     Unknown,
     Theirs,
@@ -56,14 +55,10 @@ impl Engine {
                 // Whoever stands in cannot push, but can be told a code.
                 (Standing::For(away), true) => {
                     self.heard(self.store.standing(&story.origin, story.moment.now).await?)?;
-                    let held = Held {
-                        id: held::new_id().map_err(own_fault)?,
-                        kind: held::Kind::Asked,
-                        section: client.section().to_owned(),
-                        prompt: self.auth.prompt.clone().into(),
-                        absent: Some(away.clone()),
-                        state: ClientState::new(Vec::new()),
-                    };
+                    let id = held::new_id().map_err(own_fault)?;
+                    let (section, prompt) = (client.section().to_owned(), self.auth.prompt.clone().into());
+                    let (away, state) = (Some(away.clone()), ClientState::new(Vec::new()));
+                    let held = story.held(id, held::Kind::Asked, section, prompt, away, state);
                     self.ask_held(story, &held).await
                 }
                 (Standing::For(_), false) | (Standing::Own, _) => Err(End::Denied(Denial::CodeRequired, section())),
@@ -106,7 +101,7 @@ impl Engine {
                     self.settle(story).await?;
                     // Another process may wait for a push of this very session.
                     match self.outstanding(story).await? {
-                        Outstanding::Ours(held) => return self.take_over(story, held).await,
+                        Outstanding::Ours(held) => return self.take_over(story, *held).await,
                         Outstanding::Unknown
                             if round < ROUNDS
                                 && clock::left(until) > ABOUT_TO
@@ -171,7 +166,7 @@ impl Engine {
     pub(super) async fn hold_push_slot(&self, story: &Story<'_>, id: &ChallengeId) -> Result<bool, StoreError> {
         let (now, key) = (story.moment.now, push::slot(&story.origin.subscriber));
         let expires = now.plus(story.moment.allowance.as_secs() + 2);
-        self.store.take_slot(&key, &id.0, 1, now, expires).await
+        self.store.take_slot(&key, &id.0, Again::Keeps, 1, now, expires).await
     }
 
     /// Whose push it is that holds the slot.
@@ -185,7 +180,7 @@ impl Engine {
         }
         let found = held::find(&*self.store, &self.sealer, story.owner(), &id, now).await.map_err(own_fault)?;
         Ok(match found {
-            Some(held) if story.session().is_some() => Outstanding::Ours(held),
+            Some(held) if story.session().is_some() => Outstanding::Ours(Box::new(held)),
             Some(_) | None => Outstanding::Theirs,
         })
     }
@@ -202,6 +197,8 @@ impl Engine {
             store: Rc::clone(&self.store),
             sealer: Rc::clone(&self.sealer),
             person: Person {
+                owner: story.owner().subscriber.clone(),
+                trouble: story.trouble(),
                 subscriber: story.origin.subscriber.clone(),
                 identity: story.identity.clone(),
                 session: story.request.session.clone(),
@@ -303,36 +300,38 @@ impl Engine {
     }
 
     /// A session that ended takes its push with it.
-    pub(super) async fn end_session(
-        &self,
-        request: &Request,
-        claimant: Option<Claimant>,
-        moment: Moment,
-    ) -> Result<Verdict, End> {
-        let verdict = accept(Grant::Ended(claimant.clone()));
-        let (Some(claimant), Some(session)) = (claimant, request.session.session_id.as_deref()) else {
-            return Ok(verdict);
-        };
+    pub(super) async fn end_push_of(&self, story: &Story<'_>) -> Result<(), End> {
+        let Some(session) = story.session() else { return Ok(()) };
         if self.clients.iter().all(|wired| wired.client.push() == Push::Unable) {
-            return Ok(verdict);
+            return Ok(());
         }
-        let subscriber = Subscriber::canonical(&claimant.0);
-        self.pushes.forget(&subscriber, session);
-        if self.pushes.running(&subscriber, Some(session)) == Some(true) {
-            self.pushes.end(&subscriber, Denial::Cancelled);
-            return Ok(verdict);
+        // Under which name it was sent, the cookie may know better than the mapping.
+        let handle = story.cookie.and_then(|cookie| cookie.handle).map(held::named);
+        let held = match &handle {
+            Some(id) => held::find(&*self.store, &self.sealer, story.owner(), id, story.moment.now).await,
+            None => Ok(None),
+        };
+        let held = held.map_err(own_fault)?.filter(|held| held.kind == held::Kind::Pushed);
+        let subscriber = held.as_ref().map(|held| Subscriber::canonical(&held.identity.0));
+        let subscriber = subscriber.as_ref().unwrap_or(&story.origin.subscriber);
+        self.pushes.forget(story.owner().subscriber, session);
+        if self.pushes.running(subscriber, Some(session)) == Some(true) {
+            self.pushes.end(subscriber, Denial::Cancelled);
+            return Ok(());
         }
-        let mark = Cell::new(self.store.mark());
-        let identity = MfaIdentity(claimant.0.clone());
-        let origin = Origin { subscriber, source: None };
-        let numbers = Numbers::Unseen;
-        let story = Story { request, claimant, identity, origin, cookie: None, numbers, moment, mark: &mark };
-        if let Outstanding::Ours(held) = self.outstanding(&story).await?
+        let held = match held {
+            Some(held) => Some(held),
+            None => match self.outstanding(story).await? {
+                Outstanding::Ours(held) => Some(*held),
+                Outstanding::Unknown | Outstanding::Theirs => None,
+            },
+        };
+        if let Some(held) = held
             && let Some(wired) = self.wired(&held.section)
         {
-            self.forget_push(&story, wired, &held);
+            self.forget_push(story, wired, &held);
         }
-        Ok(verdict)
+        Ok(())
     }
 
     /// How pushes go over the protocol of `request`.

@@ -27,7 +27,7 @@ use crate::domain::request::Session;
 use crate::domain::time::Moment;
 use crate::domain::verdict::Verdict;
 use crate::secret::seal::Sealer;
-use crate::store::{Credit, Mark, Origin, Store, StoreError};
+use crate::store::{Again, Credit, Mark, Origin, Store, StoreError};
 
 /// For how long a push of a claimant who was shown a number keeps others out, if nobody waits for it, in seconds.
 const SHOWN_FOR: u64 = 90;
@@ -56,21 +56,25 @@ pub type Chore = Pin<Box<dyn Future<Output = ()>>>;
 /// Whom a push asks: an attempt that outlives its request.
 #[derive(Clone, Debug)]
 pub struct Person {
+    /// The subscriber that the claimant's own name is: whose challenge it is.
+    pub owner: Subscriber,
     pub subscriber: Subscriber,
     pub identity: MfaIdentity,
     pub session: Session,
     pub moment: Moment,
     pub numbers: Numbers,
+    /// What went wrong on the way to the identity.
+    pub trouble: Option<String>,
 }
 
 impl Person {
     fn attempt(&self) -> Attempt<'_> {
-        let Self { subscriber, identity, session, moment, numbers } = self;
+        let Self { owner: _, trouble: _, subscriber, identity, session, moment, numbers } = self;
         Attempt { subscriber, identity, session, moment: *moment, numbers: *numbers }
     }
 
     fn owner(&self) -> Owner<'_> {
-        Owner { subscriber: &self.subscriber, session: self.session.session_id.as_deref() }
+        Owner { subscriber: &self.owner, session: self.session.session_id.as_deref() }
     }
 }
 
@@ -224,17 +228,18 @@ impl Course {
         if is_reported && self.block > 0 {
             let now = self.person.moment.now;
             let key = slot(&self.person.subscriber);
-            self.store.take_slot(&key, REPORTED, u32::MAX, now, now.plus(self.block)).await?;
+            self.store.take_slot(&key, REPORTED, Again::Keeps, u32::MAX, now, now.plus(self.block)).await?;
         }
         Ok(End::Denied(denial))
     }
 
     async fn question(&self, held: Held) -> Result<End, ClientError> {
         self.hold(&held).await?;
-        let Held { id, kind, section: _, prompt, absent: _, state: _ } = held;
+        let Held { id, kind, identity: _, trouble: _, section: _, prompt, absent: _, state: _ } = held;
         let now = self.person.moment.now;
         if kind == Kind::Pushed {
-            self.store.take_slot(&slot(&self.person.subscriber), &id.0, 1, now, now.plus(SHOWN_FOR)).await?;
+            let key = slot(&self.person.subscriber);
+            self.store.take_slot(&key, &id.0, Again::Keeps, 1, now, now.plus(SHOWN_FOR)).await?;
         }
         Ok(End::Question { prompt, id })
     }
@@ -248,7 +253,8 @@ impl Course {
 
     fn held(&self, kind: Kind, prompt: Prompt, state: ClientState) -> Held {
         let (id, section, absent) = (self.id.clone(), self.client.section().to_owned(), self.absent.clone());
-        Held { id, kind, section, prompt, absent, state }
+        let (identity, trouble) = (self.person.identity.clone(), self.person.trouble.clone());
+        Held { id, kind, identity, trouble, section, prompt, absent, state }
     }
 
     async fn hold(&self, held: &Held) -> Result<(), ClientError> {

@@ -1,28 +1,49 @@
 //! What one decision is about, and in whose place it is made.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use super::End;
-use super::held::{Absent, Owner};
+use super::held::{Absent, Held, Kind, Owner};
 use super::push;
 use crate::client::ClientError;
 use crate::domain::attempt::{Attempt, Numbers};
+use crate::domain::challenge::ChallengeId;
 use crate::domain::claimant::{Claimant, MfaIdentity, Subscriber};
 use crate::domain::foreign::is_deceptive;
-use crate::domain::outcome::{Denial, Refusal};
-use crate::domain::request::Request;
+use crate::domain::outcome::{ClientState, Denial, Prompt, Refusal};
+use crate::domain::request::{Request, SessionCookie};
 use crate::domain::secret::TypedCode;
 use crate::domain::time::Moment;
+use crate::policy::source::canonical_source;
 use crate::secret::cookie::Cookie;
 use crate::store::{Mark, Origin};
 
 /// The longest text that can be a code of any service, in bytes.
 const CODE_LIMIT: usize = 512;
 
-/// What one request to authenticate is about.
+/// What a decision says beside its verdict.
+#[derive(Default)]
+pub struct Aside {
+    pub session_cookie: RefCell<SessionCookie>,
+    /// What went wrong on the way, and did not end it.
+    pub troubles: RefCell<Vec<String>>,
+    pub identity: RefCell<Option<MfaIdentity>>,
+}
+
+impl Aside {
+    /// Something went wrong that did not end the decision.
+    pub fn tell(&self, trouble: String) {
+        self.troubles.borrow_mut().push(trouble);
+    }
+}
+
+/// What one request is about.
 pub struct Story<'a> {
     pub request: &'a Request,
     pub claimant: Claimant,
+    /// The subscriber that the claimant's own name is: whose challenges these are.
+    owner: Subscriber,
+    /// Under which name the claimant is verified.
     pub identity: MfaIdentity,
     pub origin: Origin,
     pub cookie: Option<Cookie>,
@@ -30,9 +51,55 @@ pub struct Story<'a> {
     pub moment: Moment,
     /// What the verdict rests on begins here: moved on wherever the story has settled already.
     pub mark: &'a Cell<Mark>,
+    pub aside: &'a Aside,
+}
+
+impl<'a> Story<'a> {
+    /// What `request` is about, as long as the claimant has no other name than their own.
+    pub fn new(
+        request: &'a Request,
+        claimant: Claimant,
+        identity: MfaIdentity,
+        cookie: Option<Cookie>,
+        moment: Moment,
+        mark: &'a Cell<Mark>,
+        aside: &'a Aside,
+    ) -> Self {
+        let source = request.session.client_ip.as_deref().map(canonical_source);
+        let origin = Origin { subscriber: Subscriber::canonical(&identity.0), source };
+        let owner = Subscriber::canonical(&claimant.0);
+        Self { request, claimant, owner, identity, origin, cookie, numbers: Numbers::Unseen, moment, mark, aside }
+    }
+
+    /// The same under another name.
+    pub fn named(self, identity: MfaIdentity) -> Self {
+        let origin = Origin { subscriber: Subscriber::canonical(&identity.0), ..self.origin };
+        *self.aside.identity.borrow_mut() = Some(identity.clone());
+        Self { identity, origin, ..self }
+    }
 }
 
 impl Story<'_> {
+    /// What is kept of it until the claimant answers.
+    pub fn held(
+        &self,
+        id: ChallengeId,
+        kind: Kind,
+        section: String,
+        prompt: Prompt,
+        absent: Option<Absent>,
+        state: ClientState,
+    ) -> Held {
+        let (identity, trouble) = (self.identity.clone(), self.trouble());
+        Held { id, kind, identity, trouble, section, prompt, absent, state }
+    }
+
+    /// What went wrong so far, and did not end it.
+    pub fn trouble(&self) -> Option<String> {
+        let troubles = self.aside.troubles.borrow();
+        (!troubles.is_empty()).then(|| troubles.join("; "))
+    }
+
     pub fn attempt(&self) -> Attempt<'_> {
         Attempt {
             subscriber: &self.origin.subscriber,
@@ -48,7 +115,7 @@ impl Story<'_> {
     }
 
     pub fn owner(&self) -> Owner<'_> {
-        Owner { subscriber: &self.origin.subscriber, session: self.session() }
+        Owner { subscriber: &self.owner, session: self.session() }
     }
 
     /// By what the gateway would send this request again.
@@ -59,7 +126,7 @@ impl Story<'_> {
         let facts =
             [&facts.protocol, &facts.client_ip, &facts.server_ip, &facts.server_hostname, &facts.server_username];
         let facts = facts.map(Clone::clone);
-        Some(push::Known { subscriber: self.origin.subscriber.clone(), session, name, facts, handle })
+        Some(push::Known { subscriber: self.owner.clone(), session, name, facts, handle })
     }
 }
 

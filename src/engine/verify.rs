@@ -1,10 +1,11 @@
 //! The part of the decision that is about what was typed, and about a client that failed at it.
 
 use super::absence::{self, Resort};
+use super::admit::Admission;
 use super::held::{self, Held};
 use super::push::Begin;
 use super::story::{Standing, Story, absent, can_be_code, sendable_name};
-use super::{End, Engine, Grant, accept, own_fault};
+use super::{End, Engine, own_fault};
 use crate::client::{self, ClientError, Codes, Place, Wired};
 use crate::config::value::OnUnreachable;
 use crate::domain::challenge::State;
@@ -12,7 +13,6 @@ use crate::domain::fault::Reach;
 use crate::domain::outcome::{Denial, Outcome, Refusal};
 use crate::domain::secret::TypedCode;
 use crate::domain::verdict::Verdict;
-use crate::secret::cookie::Progress;
 use crate::store::{Credit, Origin, StoreError};
 
 impl Engine {
@@ -100,9 +100,8 @@ impl Engine {
             Ok(Outcome::Denied(denial)) => Err(End::Denied(denial, Some(client.section().to_owned()))),
             Ok(Outcome::Ask { prompt, state }) => {
                 let id = held::new_id().map_err(own_fault)?;
-                let kind = held::Kind::Asked;
-                let held =
-                    Held { id, kind, section: client.section().to_owned(), prompt, absent: standing.absent(), state };
+                let (kind, section) = (held::Kind::Asked, client.section().to_owned());
+                let held = story.held(id, kind, section, prompt, standing.absent(), state);
                 self.ask_held(story, &held).await
             }
             Ok(Outcome::Pushed { show, state }) => {
@@ -198,8 +197,6 @@ impl Engine {
             absence.count,
             absence.since.as_secs()
         );
-        let cookie = self.cookie(Progress::AcceptedDegraded, story, None)?;
-        let (claimant, identity) = (story.claimant.clone(), story.identity.clone());
-        Ok(accept(Grant::Open { claimant, identity, service: section.to_owned(), reason, cookie }))
+        self.let_in(story, Admission::open(story.identity.clone(), section.to_owned(), reason)).await
     }
 }

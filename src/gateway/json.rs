@@ -12,7 +12,7 @@ use crate::domain::fault::{Class, Fault};
 use crate::domain::foreign::Foreign;
 use crate::domain::request::{Answers, Kind, Request, Session};
 use crate::domain::secret::Secret;
-use crate::domain::verdict::{Accept, Echo, Footing, NeedInfo, Reject, Verdict};
+use crate::domain::verdict::{Accept, Basis, Echo, Footing, NeedInfo, Reject, Verdict};
 
 /// The version of the protocol.
 pub const VERSION: u64 = 1;
@@ -55,7 +55,11 @@ impl Protocol for Native {
                     .map(|c| c.0.as_str()),
                 gateway_groups: remarks.as_ref().map(|r| &*r.gateway_groups).filter(|groups| !groups.is_empty()),
                 mfa_identity: identity.as_ref().map(|i| i.0.as_str()),
-                basis: Some(basis.word()),
+                basis: match basis {
+                    Basis::UserList | Basis::DirectoryGroup | Basis::Cached => Some(basis.word()),
+                    // Said by the factor, by `degraded`, or by what was asked.
+                    Basis::Verified | Basis::Unreachable | Basis::Authorized | Basis::Ended => None,
+                },
                 factor: factor.map(|f| f.word()),
                 degraded: match footing {
                     Footing::Full => None,

@@ -12,6 +12,14 @@ pub fn canonical_source(address: &str) -> String {
     }
 }
 
+/// The address itself, in one spelling.
+pub fn exact_source(address: &str) -> String {
+    match address.trim().parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().to_string(),
+        Err(_) => address.trim().to_lowercase(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,11 +3,12 @@
 use std::sync::Barrier;
 use std::thread;
 
-use super::{Added, Consumed, Credit, Limits, Mark, Origin, Ruling, Store, UnlockKey};
+use super::{Added, Again, Consumed, Credit, Limits, Mark, Origin, Ruling, Store, UnlockKey};
 use crate::domain::authenticator::{Algorithm, Authenticator, AuthenticatorId, Totp};
 use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
+use crate::policy::cache::{CacheRule, Reuse};
 use crate::policy::throttle::Rule;
 
 /// Small limits, so that they are reached.
@@ -105,6 +106,7 @@ pub fn holds(backend: &dyn Backend) {
     challenges_go_forward_only(backend);
     recovery_codes_are_redeemed_once(backend);
     slots_are_taken_up_to_the_limit(backend);
+    a_verification_is_used_again_as_often_as_the_rule_says(backend);
     what_was_not_settled_is_not_there(backend);
 }
 
@@ -276,7 +278,7 @@ fn recovery_codes_are_redeemed_once(backend: &dyn Backend) {
 fn slots_are_taken_up_to_the_limit(backend: &dyn Backend) {
     let store = backend.open();
     let take = |store: &dyn Store, holder: &str, now: UnixTime| {
-        settled(store, store.take_slot("k", holder, 5, now, now.plus(100)))
+        settled(store, store.take_slot("k", holder, Again::Keeps, 5, now, now.plus(100)))
     };
     assert_eq!(firsts(backend, |store, racer| take(store, &format!("s{racer}"), NOW)), 5);
     let holder = (0..RACERS).map(|n| format!("s{n}")).find(|s| take(&*store, s, NOW)).unwrap();
@@ -284,11 +286,38 @@ fn slots_are_taken_up_to_the_limit(backend: &dyn Backend) {
     assert!(!settled(&*store, store.release_slots(&holder)));
     assert!(take(&*store, "one more", NOW));
     assert!(!take(&*store, "and one", NOW));
+    let again = |again| settled(&*store, store.take_slot("k", "one more", again, 5, NOW, NOW.plus(100)));
+    assert!(again(Again::Keeps) && !again(Again::Counts), "who has one needs another only where it counts");
     assert!(take(&*store, "and one", NOW.plus(100)), "stale slots expire");
     assert_eq!(settled(&*store, store.slots("k", NOW.plus(100))), [("and one".to_owned(), NOW.plus(200))]);
     assert!(settled(&*store, store.slots("k", NOW.plus(200))).is_empty());
     assert!(settled(&*store, store.clear_slots("k")));
     assert!(!settled(&*store, store.clear_slots("k")));
+}
+
+fn a_verification_is_used_again_as_often_as_the_rule_says(backend: &dyn Backend) {
+    let store = backend.open();
+    let rule = CacheRule { soft: 10_000, hard: 20_000, reuse: Reuse::AtMost(7) };
+    let (key, other, now) = ([1; 32], [2; 32], NOW.0 * 1000);
+    let remember = |key: &[u8; 32], now| {
+        settled(&*store, store.remember_verification(key, &alice(), now, UnixTime(now / 1000 + 20)));
+    };
+    let reuse = |store: &dyn Store, key: &[u8; 32], now| settled(store, store.reuse_verification(key, rule, now));
+    assert!(!reuse(&*store, &key, now), "nothing is remembered");
+    remember(&key, now);
+    assert_eq!(firsts(backend, |store, _| reuse(store, &key, now + 1)), 7);
+    assert!(!reuse(&*store, &key, now + 1));
+    remember(&key, now);
+    assert!(reuse(&*store, &key, now + 10_000) && !reuse(&*store, &other, now));
+    assert!(!reuse(&*store, &key, now + 20_001), "too old");
+    assert!(!reuse(&*store, &key, now + 10_000), "what was too old once is not good again when the clock is set back");
+    remember(&key, now);
+    assert!(!reuse(&*store, &key, now - 1), "made when the clock was ahead");
+    assert!(!reuse(&*store, &key, now), "nor when it is there again");
+    remember(&key, now);
+    remember(&other, now);
+    settled(&*store, store.remove(&alice(), &AuthenticatorId("none".into())));
+    assert!(!reuse(&*store, &key, now) && !reuse(&*store, &other, now), "gone with the authenticator");
 }
 
 fn what_was_not_settled_is_not_there(backend: &dyn Backend) {

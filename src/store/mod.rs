@@ -36,6 +36,7 @@ use crate::domain::claimant::Subscriber;
 use crate::domain::outcome::Limit;
 use crate::domain::time::UnixTime;
 use crate::files::FileError;
+use crate::policy::cache::{CacheRule, Remembered};
 use crate::policy::throttle::Rule;
 
 /// What a store operation promises to give.
@@ -78,6 +79,15 @@ pub enum Credit {
     Success,
     /// It was no failure of the claimant.
     Refund,
+}
+
+/// What it means that the holder of a slot asks for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// It keeps the one that it has.
+    Keeps,
+    /// It does not know that it has one, and needs a free one like anybody else.
+    Counts,
 }
 
 /// What [`Store::consume_step`] says.
@@ -224,11 +234,12 @@ pub trait Store {
     ) -> Answer<'a, bool>;
 
     /// Takes one of `limit` slots under `key` for `holder` until `expires`; says whether there was one. A holder that has
-    /// one keeps it.
+    /// one keeps it, where `again` does not count it as one that is taken.
     fn take_slot<'a>(
         &'a self,
         key: &'a str,
         holder: &'a str,
+        again: Again,
         limit: u32,
         now: UnixTime,
         expires: UnixTime,
@@ -242,6 +253,23 @@ pub trait Store {
 
     /// Releases the slots of `holder` under every key; says whether it had any.
     fn release_slots<'a>(&'a self, holder: &'a str) -> Answer<'a, bool>;
+
+    /// Uses what is remembered of a verification under `key` once more at `now` (milliseconds since 1970), as `rule` allows;
+    /// says whether it was good. What is good no more is forgotten.
+    fn reuse_verification<'a>(&'a self, key: &'a [u8; 32], rule: CacheRule, now: u64) -> Answer<'a, bool>;
+
+    /// What is remembered of a verification under `key`. Writes nothing.
+    fn verification<'a>(&'a self, key: &'a [u8; 32]) -> Answer<'a, Option<Remembered>>;
+
+    /// Remembers under `key` that `subscriber` was verified at `now` (milliseconds since 1970), until `expires`. Forgotten
+    /// when an authenticator of the subscriber is removed.
+    fn remember_verification<'a>(
+        &'a self,
+        key: &'a [u8; 32],
+        subscriber: &'a Subscriber,
+        now: u64,
+        expires: UnixTime,
+    ) -> Answer<'a, ()>;
 
     /// The id of the master key that the store was last sealed under.
     fn key_id(&self) -> Answer<'_, [u8; 4]>;

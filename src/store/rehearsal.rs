@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
-use super::{Added, Answer, Consumed, Credit, Mark, Origin, Ruling, Store, StoreError, UnlockKey};
+use super::{Added, Again, Answer, Consumed, Credit, Mark, Origin, Ruling, Store, StoreError, UnlockKey};
 use crate::domain::authenticator::{Authenticator, AuthenticatorId};
 use crate::domain::challenge::{Challenge, ChallengeId, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
+use crate::policy::cache::{CacheRule, Remembered};
 
 /// What reads goes through; what would write is answered from what could be read.
 pub struct Rehearsal(Rc<dyn Store>);
@@ -139,14 +140,39 @@ impl Store for Rehearsal {
         &'a self,
         key: &'a str,
         holder: &'a str,
+        again: Again,
         limit: u32,
         now: UnixTime,
         _expires: UnixTime,
     ) -> Answer<'a, bool> {
         Box::pin(async move {
-            let others = self.0.slots(key, now).await?.into_iter().filter(|(other, _)| other != holder).count();
-            Ok(u32::try_from(others).unwrap_or(u32::MAX) < limit)
+            let is_counted = |other: &String| match again {
+                Again::Keeps => other != holder,
+                Again::Counts => true,
+            };
+            let taken = self.0.slots(key, now).await?.into_iter().filter(|(other, _)| is_counted(other)).count();
+            Ok(u32::try_from(taken).unwrap_or(u32::MAX) < limit)
         })
+    }
+
+    fn reuse_verification<'a>(&'a self, key: &'a [u8; 32], rule: CacheRule, now: u64) -> Answer<'a, bool> {
+        Box::pin(
+            async move { Ok(self.0.verification(key).await?.is_some_and(|known| rule.used(known, now).is_some())) },
+        )
+    }
+
+    fn verification<'a>(&'a self, key: &'a [u8; 32]) -> Answer<'a, Option<Remembered>> {
+        self.0.verification(key)
+    }
+
+    fn remember_verification<'a>(
+        &'a self,
+        _key: &'a [u8; 32],
+        _subscriber: &'a Subscriber,
+        _now: u64,
+        _expires: UnixTime,
+    ) -> Answer<'a, ()> {
+        Box::pin(async { Ok(()) })
     }
 
     fn slots<'a>(&'a self, key: &'a str, now: UnixTime) -> Answer<'a, Vec<(String, UnixTime)>> {

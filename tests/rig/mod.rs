@@ -57,11 +57,14 @@ pub struct Answer {
     pub question: Option<WireQuestion>,
     pub gateway_user: Option<String>,
     pub mfa_identity: Option<String>,
+    pub gateway_groups: Option<Vec<String>>,
+    pub basis: Option<String>,
     pub factor: Option<String>,
     pub degraded: Option<bool>,
     pub reason: Option<String>,
     pub retry_after_s: Option<u64>,
     pub cookie: Option<String>,
+    pub session_cookie: Option<Value>,
     pub trace: Option<String>,
     pub cancelled: Option<bool>,
     pub hello: Option<WireHello>,
@@ -102,9 +105,21 @@ impl Answer {
         let answer: Self = serde_json::from_slice(line).unwrap_or_else(|error| panic!("{error}: {shown}"));
         let fields: serde_json::Map<String, Value> = serde_json::from_slice(line).unwrap();
         let allowed: (&[&str], &[&str]) = match answer.verdict.as_deref() {
-            Some("accept") => (&["reason"], &["gateway_user", "mfa_identity", "factor", "degraded", "cookie"]),
-            Some("reject") => (&["error", "message", "reason", "trace"], &["retry_after_s"]),
-            Some("need_info") => (&["question", "cookie"], &[]),
+            Some("accept") => (
+                &["reason"],
+                &[
+                    "gateway_user",
+                    "gateway_groups",
+                    "mfa_identity",
+                    "basis",
+                    "factor",
+                    "degraded",
+                    "cookie",
+                    "session_cookie",
+                ],
+            ),
+            Some("reject") => (&["error", "message", "reason", "trace"], &["retry_after_s", "session_cookie"]),
+            Some("need_info") => (&["question", "cookie"], &["session_cookie"]),
             None if answer.cancelled.is_some() => (&["cancelled"], &[]),
             None => (&["hello"], &[]),
             Some(other) => panic!("verdict {other}: {shown}"),
@@ -315,6 +330,8 @@ impl Home {
         let home = Self { clock: Cell::new(None), dir };
         finish(Command::new(env!("CARGO_BIN_EXE_countersign")).arg("init").arg(home.dir()), b"").ok();
         home.set("logging", "destination", &format!("file:{}", home.log_path().display()));
+        // By an authorize, tests see whether a cookie is good.
+        home.set("authorize", "require_proof", "yes");
         home
     }
 

@@ -19,12 +19,13 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, params};
 use rustix::fs::Access;
 
-use super::{Added, Answer, Consumed, Credit, Limits, Mark, Origin, Ruling, Store, StoreError, UnlockKey};
+use super::{Added, Again, Answer, Consumed, Credit, Limits, Mark, Origin, Ruling, Store, StoreError, UnlockKey};
 use crate::domain::authenticator::{Authenticator, AuthenticatorId};
 use crate::domain::challenge::{Challenge, ChallengeId, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
 use crate::files::{self, FileError};
+use crate::policy::cache::{CacheRule, Remembered};
 use lock::{Held, Lock};
 use tallies::Tallies;
 
@@ -389,11 +390,36 @@ impl Store for SqliteStore {
         &'a self,
         key: &'a str,
         holder: &'a str,
+        again: Again,
         limit: u32,
         now: UnixTime,
         expires: UnixTime,
     ) -> Answer<'a, bool> {
-        Box::pin(self.write(move |connection| rows::take_slot(connection, key, holder, limit, now, expires)))
+        Box::pin(self.write(move |connection| rows::take_slot(connection, key, holder, again, limit, now, expires)))
+    }
+
+    fn reuse_verification<'a>(&'a self, key: &'a [u8; 32], rule: CacheRule, now: u64) -> Answer<'a, bool> {
+        Box::pin(async move {
+            // Most have nothing there, and wait for nobody to find that out.
+            if self.read(|connection| rows::verification(connection, key))?.is_none() {
+                return Ok(false);
+            }
+            self.write(|connection| rows::reuse_verification(connection, key, rule, now)).await
+        })
+    }
+
+    fn verification<'a>(&'a self, key: &'a [u8; 32]) -> Answer<'a, Option<Remembered>> {
+        Box::pin(async move { self.read(|connection| rows::verification(connection, key)) })
+    }
+
+    fn remember_verification<'a>(
+        &'a self,
+        key: &'a [u8; 32],
+        subscriber: &'a Subscriber,
+        now: u64,
+        expires: UnixTime,
+    ) -> Answer<'a, ()> {
+        Box::pin(self.write(move |connection| rows::remember_verification(connection, key, subscriber, now, expires)))
     }
 
     fn slots<'a>(&'a self, key: &'a str, now: UnixTime) -> Answer<'a, Vec<(String, UnixTime)>> {

@@ -8,7 +8,8 @@ use crate::domain::authenticator::{Algorithm, Authenticator, AuthenticatorId, To
 use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
-use crate::store::Consumed;
+use crate::policy::cache::{CacheRule, Remembered};
+use crate::store::{Again, Consumed};
 
 /// How long a challenge is kept after its end, in seconds, for whoever asks what became of it.
 const KEPT: u64 = 24 * 3600;
@@ -107,6 +108,7 @@ pub fn insert(connection: &Connection, new: &Authenticator) -> rusqlite::Result<
 pub fn remove(connection: &Connection, subscriber: &Subscriber, id: &AuthenticatorId) -> rusqlite::Result<bool> {
     let removed = connection
         .execute("DELETE FROM authenticator WHERE subscriber = ?1 AND id = ?2", params![subscriber.as_str(), id.0])?;
+    connection.execute("DELETE FROM verified WHERE subscriber = ?1", [subscriber.as_str()])?;
     Ok(removed > 0)
 }
 
@@ -228,18 +230,19 @@ pub fn take_slot(
     connection: &Connection,
     key: &str,
     holder: &str,
+    again: Again,
     limit: u32,
     now: UnixTime,
     expires: UnixTime,
 ) -> rusqlite::Result<bool> {
     // Whoever died with one left it; there never are many.
     connection.execute("DELETE FROM slot WHERE expires <= ?1", [integer(now)])?;
-    let others: u32 = connection.query_row(
-        "SELECT count(*) FROM slot WHERE key = ?1 AND holder <> ?2",
-        params![key, holder],
+    let taken: u32 = connection.query_row(
+        "SELECT count(*) FROM slot WHERE key = ?1 AND (holder <> ?2 OR ?3)",
+        params![key, holder, again == Again::Counts],
         |row| row.get(0),
     )?;
-    if others >= limit {
+    if taken >= limit {
         return Ok(false);
     }
     connection.execute(
@@ -263,6 +266,59 @@ pub fn clear_slots(connection: &Connection, key: &str) -> rusqlite::Result<bool>
 
 pub fn release_slots(connection: &Connection, holder: &str) -> rusqlite::Result<bool> {
     Ok(connection.execute("DELETE FROM slot WHERE holder = ?1", [holder])? > 0)
+}
+
+pub fn verification(connection: &Connection, key: &[u8; 32]) -> rusqlite::Result<Option<Remembered>> {
+    connection
+        .prepare_cached("SELECT verified, used, uses FROM verified WHERE key = ?1")?
+        .query_row([key], |row| {
+            let UnixTime(verified) = time(row, 0)?;
+            let UnixTime(used) = time(row, 1)?;
+            Ok(Remembered { verified, used, uses: row.get(2)? })
+        })
+        .optional()
+}
+
+pub fn reuse_verification(
+    connection: &Connection,
+    key: &[u8; 32],
+    rule: CacheRule,
+    now: u64,
+) -> rusqlite::Result<bool> {
+    let Some(remembered) = verification(connection, key)? else { return Ok(false) };
+    match rule.used(remembered, now) {
+        Some(Remembered { verified: _, used, uses }) => {
+            connection.prepare_cached("UPDATE verified SET used = ?2, uses = ?3 WHERE key = ?1")?.execute(params![
+                key,
+                integer(UnixTime(used)),
+                uses
+            ])?;
+            Ok(true)
+        }
+        None => {
+            connection.execute("DELETE FROM verified WHERE key = ?1", [key])?;
+            Ok(false)
+        }
+    }
+}
+
+pub fn remember_verification(
+    connection: &Connection,
+    key: &[u8; 32],
+    subscriber: &Subscriber,
+    now: u64,
+    expires: UnixTime,
+) -> rusqlite::Result<()> {
+    // There are never more than were verified within the longest time that one is good for.
+    connection.execute("DELETE FROM verified WHERE expires <= ?1", [integer(UnixTime(now / 1000))])?;
+    connection
+        .prepare_cached(
+            "INSERT INTO verified (key, subscriber, verified, used, uses, expires) VALUES (?1, ?2, ?3, ?3, 0, ?4)
+             ON CONFLICT (key) DO UPDATE SET subscriber = excluded.subscriber, verified = excluded.verified,
+             used = excluded.used, uses = 0, expires = excluded.expires",
+        )?
+        .execute(params![key, subscriber.as_str(), integer(UnixTime(now)), integer(expires)])
+        .map(|_| ())
 }
 
 /// An authenticator whose id and the columns behind it begin at `first`.
