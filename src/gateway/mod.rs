@@ -1,5 +1,6 @@
 //! Who asks: one codec a gateway protocol, over the same requests and verdicts. Nothing of the decision is here.
 
+mod fields;
 pub mod json;
 mod session_cookie;
 mod tree;
