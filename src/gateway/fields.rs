@@ -6,7 +6,7 @@ use crate::domain::foreign::Foreign;
 use crate::domain::request::{Answers, Session};
 
 /// The fields of a request that were not taken yet.
-pub struct Fields(pub Vec<(String, Json)>);
+pub struct Fields(Vec<(String, Json)>);
 
 impl Fields {
     /// The fields of `value`.
@@ -65,6 +65,16 @@ impl Fields {
             }
         }
         Ok(Answers::new(answers))
+    }
+
+    /// The names of the fields that are left.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The field, left where it is; also where it is null.
+    pub fn peek(&self, name: &str) -> Option<&Json> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     /// The field, unless it is missing or null.

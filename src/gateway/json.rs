@@ -271,7 +271,7 @@ impl Fields {
                 other => other.map(Duration::from_millis),
             },
         };
-        let unknown = self.0.iter().map(|(key, _)| key.clone()).collect();
+        let unknown = self.names().map(Into::into).collect();
         Ok(Inbound::Decide { id, request: Box::new(request), unknown })
     }
 

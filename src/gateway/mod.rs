@@ -3,6 +3,7 @@
 mod fields;
 pub mod json;
 mod session_cookie;
+pub mod sps;
 mod tree;
 
 use crate::domain::fault::{Class, Fault};
