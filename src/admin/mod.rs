@@ -7,6 +7,7 @@ mod doctor;
 mod documents;
 mod enroll;
 mod explain;
+mod gateway;
 mod import;
 mod init;
 mod keys;
@@ -20,6 +21,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use rustix::process::{Resource, Rlimit};
@@ -27,6 +29,7 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::config::{Mistake, Mistakes};
+use crate::gateway::json::Native;
 use crate::store::StoreError;
 
 /// Where the configuration is looked for when nobody says.
@@ -58,6 +61,8 @@ pub struct Cli {
 enum Command {
     /// Answer requests on standard input with verdicts on standard output (protocol.md)
     Serve,
+    /// Answer the requests of a gateway that speaks its own language (docs/gateways)
+    Gateway(gateway::Args),
     /// Make a configuration, a master key and an empty store in DIR
     Init(init::Args),
     /// Enrol USER: show a new secret as QR code, and count it once a code proves it
@@ -143,7 +148,10 @@ pub fn main() -> ExitCode {
     let _ = rustix::process::setrlimit(Resource::Core, none);
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if let Some(config) = serve::quick(&arguments) {
-        return finish(serve::run(&config, Clock::System));
+        return finish(serve::run(&config, Clock::System, Arc::new(Native)));
+    }
+    if let Some((args, config)) = gateway::quick(&arguments) {
+        return finish(gateway::run(&args, &config, Clock::System));
     }
     match Cli::try_parse_from(arguments) {
         Ok(cli) => finish(run(cli)),
@@ -164,7 +172,8 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
     let clock = Clock::System;
     let out = &mut io::stdout().lock();
     match cli.command {
-        Command::Serve => return serve::run(&config, clock),
+        Command::Serve => return serve::run(&config, clock, Arc::new(Native)),
+        Command::Gateway(args) => return gateway::run(&args, &config, clock),
         Command::Init(args) => init::run(&args, out),
         Command::Enroll(args) => enroll::run(&args, &config, clock, out),
         Command::Import(command) => import::run(&command, &config, clock, out),
