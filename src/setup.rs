@@ -22,7 +22,14 @@ impl Setup {
     /// # Errors
     /// Every mistake in the configuration; else the one thing about the key or the store that cannot be used.
     pub fn open(path: &Path) -> Result<Self, Mistakes> {
-        let config = Config::load(path)?;
+        Self::of(Config::load(path)?)
+    }
+
+    /// Opens what `config` names.
+    ///
+    /// # Errors
+    /// The one thing about the key or the store that cannot be used.
+    pub fn of(config: Config) -> Result<Self, Mistakes> {
         let sealer = sealer(&config)?;
         let store = store(&config)?;
         check_key(&config, &sealer, &store)?;

@@ -9,7 +9,9 @@ use clap::ValueEnum;
 
 use super::{AdminError, serve};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::gateway::sps::Sps;
+use crate::setup::Setup;
 
 /// What `gateway` takes.
 #[derive(Debug, clap::Args)]
@@ -29,7 +31,7 @@ enum Name {
 pub fn run(args: &Args, config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
     let Args { name } = args;
     match name {
-        Name::Sps => serve::run(config, clock, Arc::new(Sps)),
+        Name::Sps => serve::serve(Setup::of(Config::load(config)?)?, clock, Arc::new(Sps)),
     }
 }
 

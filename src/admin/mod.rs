@@ -21,7 +21,6 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use rustix::process::{Resource, Rlimit};
@@ -29,7 +28,6 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::config::{Mistake, Mistakes};
-use crate::gateway::json::Native;
 use crate::store::StoreError;
 
 /// Where the configuration is looked for when nobody says.
@@ -148,7 +146,7 @@ pub fn main() -> ExitCode {
     let _ = rustix::process::setrlimit(Resource::Core, none);
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if let Some(config) = serve::quick(&arguments) {
-        return finish(serve::run(&config, Clock::System, Arc::new(Native)));
+        return finish(serve::run(&config, Clock::System));
     }
     if let Some((args, config)) = gateway::quick(&arguments) {
         return finish(gateway::run(&args, &config, Clock::System));
@@ -172,7 +170,7 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
     let clock = Clock::System;
     let out = &mut io::stdout().lock();
     match cli.command {
-        Command::Serve => return serve::run(&config, clock, Arc::new(Native)),
+        Command::Serve => return serve::run(&config, clock),
         Command::Gateway(args) => return gateway::run(&args, &config, clock),
         Command::Init(args) => init::run(&args, out),
         Command::Enroll(args) => enroll::run(&args, &config, clock, out),

@@ -13,6 +13,7 @@ use super::AdminError;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::gateway::Protocol;
+use crate::gateway::json::Native;
 use crate::log::Log;
 use crate::serve::stream::Stream;
 use crate::serve::{self, Serving};
@@ -28,9 +29,14 @@ pub fn quick(arguments: &[OsString]) -> Option<PathBuf> {
     }
 }
 
+/// Serves in the native protocol until the end of input.
+pub fn run(config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
+    serve(Setup::open(config)?, clock, Arc::new(Native))
+}
+
 /// Serves in the language of `protocol` until the end of input.
-pub fn run(config: &Path, clock: Clock, protocol: Arc<dyn Protocol + Send + Sync>) -> Result<ExitCode, AdminError> {
-    let Setup { config, sealer, store } = Setup::open(config)?;
+pub fn serve(setup: Setup, clock: Clock, protocol: Arc<dyn Protocol + Send + Sync>) -> Result<ExitCode, AdminError> {
+    let Setup { config, sealer, store } = setup;
     let log = Log::start(&config)?;
     std::panic::set_hook(Box::new(|panic| {
         // The place only: the message may hold anything.
