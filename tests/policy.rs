@@ -156,7 +156,7 @@ fn what_is_no_verification_is_not_remembered() {
     assert_eq!(basis(&home.ask_one(&of_alice(json!({})))), "need_info");
 
     // A wrong code.
-    let (home, _) = served(CACHE, Response::json(200, &json!({"ok": false})));
+    let (home, _web) = served(CACHE, Response::json(200, &json!({"ok": false})));
     assert_eq!(home.ask_one(&typed("1")).code(), "wrong_code");
     assert_eq!(basis(&home.ask_one(&of_alice(json!({})))), "need_info");
 }
@@ -170,7 +170,7 @@ fn a_remembered_verification_goes_with_the_authenticator_and_with_the_configurat
     home.set("auth", "prompt", "Another question:");
     assert_eq!(basis(&home.ask_one(&of_alice(json!({})))), "need_info");
     assert_eq!(log_in(1), "accept");
-    home.run(&["remove", "alice", "--yes"], "").ok();
+    home.run(&["remove", "alice"], "").ok();
     assert_eq!(basis(&home.ask_one(&of_alice(json!({})))), "need_info");
 }
 
@@ -465,7 +465,7 @@ fn files(directory: &Path) -> BTreeSet<String> {
 fn hostile_names_get_one_verdict_each_and_leave_no_file_and_no_line_of_their_own() {
     let everything =
         format!("{CACHE}{LIMIT}[question_1]\nprompt = T:\nkey = t\n[usermapping source=explicit]\nx = y\n");
-    let (home, _) = served(&everything, yes());
+    let (home, _web) = served(&everything, yes());
     home.set("authorize", "require_proof", "no");
     home.ask_one(&typed("1"));
     let before = files(home.dir().parent().unwrap());
