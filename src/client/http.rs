@@ -7,8 +7,6 @@ mod answer;
 mod connect;
 mod diagnose;
 pub mod json;
-pub mod resolve;
-pub mod tls;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -35,10 +33,10 @@ use crate::domain::fault::Reach;
 use crate::domain::foreign::Foreign;
 use crate::domain::secret::Secret;
 use crate::domain::time::UnixTime;
+use crate::net::resolve::{self, Resolver};
+use crate::net::tls::{self, Presented, Trust};
 pub use answer::Answer;
 use connect::{Limits, NoConnection, Stage, Watch, Within};
-use resolve::Resolver;
-use tls::{Presented, Trust};
 
 /// How many requests of one section are on the way at once, besides those that wait long for something to happen.
 const AT_ONCE: usize = 64;
