@@ -4,6 +4,7 @@
 mod declare;
 pub mod clients;
 pub mod example;
+pub mod filter;
 pub mod http;
 pub mod ini;
 pub mod mistake;
