@@ -13,6 +13,7 @@ use crate::client::diagnosis::{Finding, Trouble};
 use crate::client::{self, Push, Wired};
 use crate::clock::{self, Clock};
 use crate::config::Config;
+use crate::directory::{self, Directory};
 use crate::domain::foreign::Foreign;
 use crate::setup::{self, Setup};
 use crate::store::Store;
@@ -30,7 +31,7 @@ const PUSH: u64 = 60;
                         1: something is wrong."
 )]
 pub struct Args {
-    /// The section of one client, such as duo or "http corp"; without it, all in use
+    /// The section of one client, such as duo or "http corp"; without it, all in use, and the directory
     #[arg(value_name = "CLIENT")]
     client: Option<String>,
 
@@ -82,6 +83,13 @@ pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Re
             let mut findings = runtime.block_on(wired.client.diagnose(moment.now, moment.deadline));
             findings.extend(hints(wired, &config));
             reports.push(ClientReport::of(wired.client.section(), findings));
+        }
+        if args.client.is_none()
+            && let Some(directory) = directory::configured(&config)
+        {
+            let moment = clock::extended(clock.now(), PATIENCE);
+            let findings = runtime.block_on(directory.diagnose(moment.now, moment.deadline));
+            reports.push(ClientReport::of(&format!("ldap_server {}", directory.name()), findings));
         }
     }
     let report = Report { ok: reports.iter().all(|report| report.ok), clients: reports };
