@@ -29,10 +29,12 @@ class Plugin:
             command = [program(), "gateway", "sps", "--config", self._configure()]
             # What it writes to stderr is its log, and goes where that of the plugin goes.
             ran = subprocess.run(command, input=line.encode(), stdout=subprocess.PIPE)
-            why = "exit status {}".format(ran.returncode)
-            verdict = json.loads(ran.stdout.decode()) if ran.stdout else {}
-            if hook == "session_ended" or verdict["verdict"] in ("ACCEPT", "DENY", "NEEDINFO"):
+            verdict = json.loads(ran.stdout.decode()) if ran.stdout.strip() else {}
+            if hook == "session_ended" and verdict is None:
+                return None
+            if isinstance(verdict, dict) and verdict.get("verdict") in ("ACCEPT", "DENY", "NEEDINFO"):
                 return verdict
+            why = "exit status {}".format(ran.returncode)
         except Exception as error:  # Whatever it is, nobody is let in by it.
             why = "{}: {}".format(type(error).__name__, error)
         reason = "countersign gave no verdict, the log may say why ({})".format(why)
