@@ -215,6 +215,34 @@ fn a_configuration_that_cannot_be_used_denies_and_says_where() {
 }
 
 #[test]
+fn a_call_that_cannot_be_passed_on_is_a_denial() {
+    if !has_python() {
+        return;
+    }
+    let plugin = Plugin::unpack(None);
+    // Text that cannot be written, and a state directory that nobody named, or that is a file.
+    let input = call("CANARY", "authenticate", &arguments(None));
+    let lone = input.replace("CANARY", "\\ud800");
+    let file = plugin.root().join("script");
+    let denials = [
+        finish(&mut plugin.command(), lone.as_bytes()),
+        finish(plugin.command().env_remove("SCB_PLUGIN_STATE_DIRECTORY"), input.as_bytes()),
+        finish(plugin.command().env("SCB_PLUGIN_STATE_DIRECTORY", &file), input.as_bytes()),
+    ];
+    for finished in denials {
+        assert!(finished.status == Some(0) && finished.stdout.contains("\"verdict\": \"DENY\""), "{finished:?}");
+        assert!(finished.stderr.contains("countersign gave no verdict"), "{finished:?}");
+    }
+    // Nor is anything lost, or said in the wrong place, where there is no log.
+    let program = plugin.command();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$@\" 2>&-", "sh"]).arg(program.get_program()).args(program.get_args());
+    let finished = finish(&mut shell, input.as_bytes());
+    let verdict: Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!((finished.status, &verdict["verdict"]), (Some(0), &json!("DENY")), "{finished:?}");
+}
+
+#[test]
 fn an_executable_that_answers_nothing_or_nonsense_is_a_denial() {
     if !has_python() {
         return;
