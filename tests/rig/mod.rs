@@ -16,6 +16,7 @@ pub mod faults;
 pub mod http;
 pub mod okta;
 pub mod services;
+pub mod slapd;
 pub mod web;
 
 use std::cell::Cell;
