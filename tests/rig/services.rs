@@ -494,7 +494,7 @@ fn script(path: &str) -> String {
 }
 
 /// Says why a test is skipped, in a way that `cargo test` shows without being asked.
-fn skip<T>(why: &str) -> Option<T> {
+pub fn skip<T>(why: &str) -> Option<T> {
     let allowed = std::env::var_os("COUNTERSIGN_NOTHING_SKIPPED").is_none_or(|value| value != "1");
     assert!(allowed, "{why}");
     let _ = writeln!(io::stderr(), "{why}");
