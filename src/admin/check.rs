@@ -3,15 +3,36 @@
 use std::io::Write;
 use std::path::Path;
 
+use clap::ValueEnum;
+
 use super::AdminError;
-use crate::config::Config;
+use crate::config::{Config, Reading};
 use crate::log::Log;
 use crate::secret::service;
 use crate::setup;
 
-/// Tells every mistake: in the configuration, then about the key, the store, whether they belong together, and the secrets at services.
-pub fn run(config: &Path, out: &mut impl Write) -> Result<(), AdminError> {
-    let config = Config::load(config)?;
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Read it as `countersign gateway NAME` does
+    #[arg(long, value_name = "NAME")]
+    gateway: Option<Gateway>,
+}
+
+/// A gateway with rules of its own for plugin.ini.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Gateway {
+    /// Safeguard for Privileged Sessions: as its plugins read their configuration
+    Sps,
+}
+
+/// Tells every mistake: in the configuration, then about the key, the store, whether they belong together, and the secrets
+/// at services. Then what may be meant otherwise.
+pub fn run(args: &Args, config: &Path, out: &mut impl Write) -> Result<(), AdminError> {
+    let reading = match args.gateway {
+        Some(Gateway::Sps) => Reading::Sps,
+        None => Reading::Native,
+    };
+    let config = Config::load_as(config, reading)?;
     let (sealer, store) = (setup::sealer(&config), setup::store(&config));
     let unread = config.secrets().into_iter().filter_map(|(section, option, secret)| {
         let read = service::read(secret, |path| config.resolve(path));
@@ -22,7 +43,11 @@ pub fn run(config: &Path, out: &mut impl Write) -> Result<(), AdminError> {
     match (sealer, store, log) {
         (Ok(sealer), Ok(store), Ok(())) if unread.is_empty() => {
             setup::check_key(&config, &sealer, &store)?;
-            writeln!(out, "{}: right", config.path().display())?;
+            for warning in config.warnings() {
+                writeln!(out, "warning: {warning}")?;
+            }
+            let rest = if config.warnings().is_empty() { "right" } else { "the rest is right" };
+            writeln!(out, "{}: {rest}", config.path().display())?;
             writeln!(out, "master key {}: can be read", sealer.newest().map(|id| id.to_string()).unwrap_or_default())?;
             writeln!(out, "store {}: can be opened", store.directory().display())?;
             if config.remote.remotes().next().is_some() {
