@@ -396,7 +396,7 @@ fn an_accept_is_built_in_one_place() {
             built.push(format!("{what} at {}", source.place(at)));
         }
     }
-    assert!(built.len() == 1 && built[0].starts_with("is built at src/engine.rs:"), "{}", built.join(", "));
+    assert!(built.len() == 1 && built[0].starts_with("is built at src/engine/admit.rs:"), "{}", built.join(", "));
     let verdict = sources().into_iter().find(|source| source.path == "domain/verdict.rs").expect("verdict.rs");
     let (before, _) = verdict.code.split_once("pub struct Accept").expect("the struct");
     let derived = before.lines().rfind(|line| line.contains("derive")).expect("its derive").trim();

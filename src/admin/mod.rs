@@ -7,6 +7,7 @@ mod doctor;
 mod documents;
 mod enroll;
 mod explain;
+mod gateway;
 mod import;
 mod init;
 mod keys;
@@ -58,6 +59,8 @@ pub struct Cli {
 enum Command {
     /// Answer requests on standard input with verdicts on standard output (protocol.md)
     Serve,
+    /// Answer the requests of a gateway that speaks its own language (docs/gateways)
+    Gateway(gateway::Args),
     /// Make a configuration, a master key and an empty store in DIR
     Init(init::Args),
     /// Enrol USER: show a new secret as QR code, and count it once a code proves it
@@ -145,6 +148,9 @@ pub fn main() -> ExitCode {
     if let Some(config) = serve::quick(&arguments) {
         return finish(serve::run(&config, Clock::System));
     }
+    if let Some((args, config)) = gateway::quick(&arguments) {
+        return finish(gateway::run(&args, &config, Clock::System));
+    }
     match Cli::try_parse_from(arguments) {
         Ok(cli) => finish(run(cli)),
         Err(error) => {
@@ -165,6 +171,7 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
     let out = &mut io::stdout().lock();
     match cli.command {
         Command::Serve => return serve::run(&config, clock),
+        Command::Gateway(args) => return gateway::run(&args, &config, clock),
         Command::Init(args) => init::run(&args, out),
         Command::Enroll(args) => enroll::run(&args, &config, clock, out),
         Command::Import(command) => import::run(&command, &config, clock, out),

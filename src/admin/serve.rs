@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::AdminError;
 use crate::clock::Clock;
 use crate::engine::Engine;
+use crate::gateway::Protocol;
 use crate::gateway::json::Native;
 use crate::log::Log;
 use crate::serve::stream::Stream;
@@ -28,9 +29,14 @@ pub fn quick(arguments: &[OsString]) -> Option<PathBuf> {
     }
 }
 
-/// Serves until the end of input.
+/// Serves in the native protocol until the end of input.
 pub fn run(config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
-    let Setup { config, sealer, store } = Setup::open(config)?;
+    serve(Setup::open(config)?, clock, Arc::new(Native))
+}
+
+/// Serves in the language of `protocol` until the end of input.
+pub fn serve(setup: Setup, clock: Clock, protocol: Arc<dyn Protocol + Send + Sync>) -> Result<ExitCode, AdminError> {
+    let Setup { config, sealer, store } = setup;
     let log = Log::start(&config)?;
     std::panic::set_hook(Box::new(|panic| {
         // The place only: the message may hold anything.
@@ -45,7 +51,7 @@ pub fn run(config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
         let output = Stream::writer(io::stdout().as_fd().try_clone_to_owned()?)?;
         let serving = Serving {
             engine: &engine,
-            protocol: Arc::new(Native),
+            protocol,
             clock,
             log: log.clone(),
             deadline: Duration::from_secs(config.plugin.deadline.0),

@@ -1,7 +1,9 @@
 //! Who asks: one codec a gateway protocol, over the same requests and verdicts. Nothing of the decision is here.
 
+mod fields;
 pub mod json;
 mod session_cookie;
+pub mod sps;
 mod tree;
 
 use crate::domain::fault::{Class, Fault};

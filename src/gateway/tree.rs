@@ -36,6 +36,14 @@ impl Json {
             Self::Object(_) => "an object",
         }
     }
+
+    /// What lies under `name`, where this is an object.
+    pub fn field(&self, name: &str) -> Option<&Self> {
+        match self {
+            Self::Object(fields) => fields.iter().find(|(key, _)| key == name).map(|(_, value)| value),
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_) | Self::Array(_) => None,
+        }
+    }
 }
 
 impl Serialize for Json {
