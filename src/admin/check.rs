@@ -3,9 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
-use clap::ValueEnum;
-
 use super::AdminError;
+use super::gateway::Name;
 use crate::config::{Config, Reading};
 use crate::log::Log;
 use crate::secret::service;
@@ -15,23 +14,13 @@ use crate::setup;
 pub struct Args {
     /// Read it as `countersign gateway NAME` does
     #[arg(long, value_name = "NAME")]
-    gateway: Option<Gateway>,
-}
-
-/// A gateway with rules of its own for plugin.ini.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Gateway {
-    /// Safeguard for Privileged Sessions: as its plugins read their configuration
-    Sps,
+    gateway: Option<Name>,
 }
 
 /// Tells every mistake: in the configuration, then about the key, the store, whether they belong together, and the secrets
 /// at services. Then what may be meant otherwise.
 pub fn run(args: &Args, config: &Path, out: &mut impl Write) -> Result<(), AdminError> {
-    let reading = match args.gateway {
-        Some(Gateway::Sps) => Reading::Sps,
-        None => Reading::Native,
-    };
+    let reading = args.gateway.map_or(Reading::Native, Name::reading);
     let config = Config::load_as(config, reading)?;
     let (sealer, store) = (setup::sealer(&config), setup::store(&config));
     let unread = config.secrets().into_iter().filter_map(|(section, option, secret)| {
