@@ -4,14 +4,24 @@ use std::io::Write;
 use std::path::Path;
 
 use super::AdminError;
-use crate::config::Config;
+use super::gateway::Name;
+use crate::config::{Config, Reading};
 use crate::log::Log;
 use crate::secret::service;
 use crate::setup;
 
-/// Tells every mistake: in the configuration, then about the key, the store, whether they belong together, and the secrets at services.
-pub fn run(config: &Path, out: &mut impl Write) -> Result<(), AdminError> {
-    let config = Config::load(config)?;
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Read it as `countersign gateway NAME` does
+    #[arg(long, value_name = "NAME")]
+    gateway: Option<Name>,
+}
+
+/// Tells every mistake: in the configuration, then about the key, the store, whether they belong together, and the secrets
+/// at services. Then what may be meant otherwise.
+pub fn run(args: &Args, config: &Path, out: &mut impl Write) -> Result<(), AdminError> {
+    let reading = args.gateway.map_or(Reading::Native, Name::reading);
+    let config = Config::load_as(config, reading)?;
     let (sealer, store) = (setup::sealer(&config), setup::store(&config));
     let unread = config.secrets().into_iter().filter_map(|(section, option, secret)| {
         let read = service::read(secret, |path| config.resolve(path));
@@ -22,7 +32,11 @@ pub fn run(config: &Path, out: &mut impl Write) -> Result<(), AdminError> {
     match (sealer, store, log) {
         (Ok(sealer), Ok(store), Ok(())) if unread.is_empty() => {
             setup::check_key(&config, &sealer, &store)?;
-            writeln!(out, "{}: right", config.path().display())?;
+            for warning in config.warnings() {
+                writeln!(out, "warning: {warning}")?;
+            }
+            let rest = if config.warnings().is_empty() { "right" } else { "the rest is right" };
+            writeln!(out, "{}: {rest}", config.path().display())?;
             writeln!(out, "master key {}: can be read", sealer.newest().map(|id| id.to_string()).unwrap_or_default())?;
             writeln!(out, "store {}: can be opened", store.directory().display())?;
             if config.remote.remotes().next().is_some() {

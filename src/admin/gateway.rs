@@ -22,16 +22,25 @@ pub struct Args {
 
 /// The languages besides the native one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Name {
+pub enum Name {
     /// The SPS plugin SDK: hooks and verdicts as its plugins take and give them
     Sps,
+}
+
+impl Name {
+    /// By whose rules its configuration is read.
+    pub const fn reading(self) -> Reading {
+        match self {
+            Self::Sps => Reading::Sps,
+        }
+    }
 }
 
 /// Serves until the end of input.
 pub fn run(args: &Args, config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
     let Args { name } = args;
     match name {
-        Name::Sps => serve::serve(Setup::open_as(config, Reading::Sps)?, clock, Arc::new(Sps)),
+        Name::Sps => serve::serve(Setup::open_as(config, name.reading())?, clock, Arc::new(Sps)),
     }
 }
 

@@ -77,7 +77,7 @@ enum Command {
     /// Forget the failures of a user or a source address, so that the next attempt is heard
     Unlock(unlock::Args),
     /// Tell every mistake in the configuration, and whether key and store can be used
-    Check,
+    Check(check::Args),
     /// Go from the configuration to a live answer of each client, step by step, and say what to do where one is wrong
     Doctor(doctor::Args),
     /// Decide a saved request line again, without side effects, and say why each step goes the way it goes
@@ -179,7 +179,7 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
         Command::Show(args) => list::show(&args, &config, clock, out),
         Command::Remove(args) => remove::run(&args, &config, out),
         Command::Unlock(args) => unlock::run(&args, &config, out),
-        Command::Check => check::run(&config, out),
+        Command::Check(args) => check::run(&args, &config, out),
         Command::Doctor(args) => return doctor::run(&args, &config, clock, out),
         Command::Explain(args) => explain::run(&args, &config, clock, out),
         Command::Example => Ok(out.write_all(crate::config::example::text().as_bytes())?),

@@ -38,6 +38,9 @@ pub fn run(config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
 pub fn serve(setup: Setup, clock: Clock, protocol: Arc<dyn Protocol + Send + Sync>) -> Result<ExitCode, AdminError> {
     let Setup { config, sealer, store } = setup;
     let log = Log::start(&config)?;
+    for warning in config.warnings() {
+        tracing::warn!(%warning, "plugin.ini may be meant otherwise");
+    }
     std::panic::set_hook(Box::new(|panic| {
         // The place only: the message may hold anything.
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -3,9 +3,12 @@
 use std::fmt::Write;
 
 use super::clients::{CLIENTS_DECLARED, PUSH_DECLARED, Remote};
-use super::declare::OptionDeclaration;
+use super::credentials::CREDENTIALS_DECLARED;
+use super::declare::{OptionDeclaration, SectionDeclaration};
 use super::http::{HttpOptions, Step, StepName};
+use super::network::NETWORK_DECLARED;
 use super::options::DECLARED;
+use super::policy::sections::{EXPLICIT, POLICY_DECLARED};
 
 /// What `countersign example` prints: every option with what it means and what it takes, its default behind a `;`.
 pub fn text() -> String {
@@ -14,19 +17,8 @@ pub fn text() -> String {
         "\n# Remote services. Name those in use in [plugin] clients, and take the # away from their sections and from what\n\
          # is to be set there. A secret is better kept in a file of its own (file:PATH) than written here.\n",
     );
-    for section in CLIENTS_DECLARED {
-        text.push('\n');
-        comment(&mut text, section.doc);
-        let _ = writeln!(text, "#[{}]", section.name);
-        for option in section.options {
-            one(&mut text, option, '#');
-        }
-    }
-    text.push('\n');
-    comment(&mut text, PUSH_DECLARED.doc);
-    let _ = writeln!(text, "#[{}]", PUSH_DECLARED.name);
-    for option in PUSH_DECLARED.options {
-        one(&mut text, option, '#');
+    for declaration in CLIENTS_DECLARED.iter().chain([&PUSH_DECLARED]) {
+        section(&mut text, declaration, declaration.name);
     }
     text.push_str("\n# A service without a client of its own: contrib/http has examples.\n#[http corp]\n");
     for option in HttpOptions::OPTIONS {
@@ -41,6 +33,31 @@ pub fn text() -> String {
     for option in Remote::OPTIONS {
         one(&mut text, option, '#');
     }
+    for declaration in NETWORK_DECLARED {
+        section(&mut text, declaration, declaration.name);
+    }
+    text.push_str(
+        "\n# Policy: who needs a second factor, under which name, and what else is asked. Each section is off until the #\n\
+         # before it and before its options is taken away. The names are those of SPS plugins, whose configurations\n\
+         # `countersign gateway sps` reads as they are; `countersign check --gateway sps` tells what it passes over.\n",
+    );
+    for declaration in POLICY_DECLARED {
+        // The names of those that there are many of, as examples.
+        let name = match declaration.name {
+            "user_list NAME" => "user_list vips",
+            "ldap_server NAME" => "ldap_server corp",
+            "question_N" => "question_1",
+            name => name,
+        };
+        if name == "usermapping source=ldap_server" {
+            text.push_str(
+                "\n# Names at the MFA service, where they are others: a line for each user, whose name is taken in any case.\n",
+            );
+            let _ = writeln!(text, "#[{EXPLICIT}]\n#alice = alice.smith");
+        }
+        section(&mut text, declaration, name);
+    }
+    section(&mut text, &CREDENTIALS_DECLARED, CREDENTIALS_DECLARED.name);
     text
 }
 
@@ -61,6 +78,15 @@ pub fn local() -> String {
         }
     }
     text
+}
+
+fn section(text: &mut String, declaration: &SectionDeclaration, name: &str) {
+    text.push('\n');
+    comment(text, declaration.doc);
+    let _ = writeln!(text, "#[{name}]");
+    for option in declaration.options {
+        one(text, option, '#');
+    }
 }
 
 fn comment(text: &mut String, lines: &[&str]) {

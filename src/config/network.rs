@@ -160,6 +160,10 @@ fn proxy(dash: Option<&Section>, underscore: Option<&Section>, mistakes: &mut Mi
     {
         lacks("username", "goes with password: name both or neither");
     }
+    if login.as_ref().is_some_and(|(name, _)| name.contains(':')) {
+        let text = "holds a colon, at which a proxy ends the name (RFC 7617)";
+        mistakes.at_option(merged.line_of("username"), &merged.name, "username", text);
+    }
     let url = url::Url::parse(&format!("http://{}:{}", host.0, read.port.0)).ok()?;
     Some(HttpsProxy { section: if dash.is_some() { DASH } else { UNDERSCORE }, url, login })
 }

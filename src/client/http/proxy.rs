@@ -1,7 +1,10 @@
 //! The proxy on the way to a service.
 
+use data_encoding::BASE64;
 use reqwest::Proxy;
+use reqwest::header::HeaderValue;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::config::clients::Remote;
 use crate::config::value::ServiceSecret;
@@ -30,8 +33,17 @@ impl Through {
         let proxy = Proxy::all(self.url.clone()).map_err(|error| super::text(&error))?;
         Ok(match &self.login {
             None => proxy,
-            // Leaves in a header for the proxy only, which is marked so that nothing shows it.
-            Some((name, password)) => proxy.basic_auth(name, read(password)?.expose()),
+            Some((name, password)) => proxy.custom_http_auth(basic(name, &read(password)?)?),
         })
     }
+}
+
+/// The header for a name and a password (RFC 7617). Made here: the library takes a `%` in them for an escape.
+fn basic(name: &str, password: &Secret<String>) -> Result<HeaderValue, String> {
+    // Leaves in a header for the proxy only, which is marked so that nothing shows it.
+    let login = Zeroizing::new(format!("{name}:{}", password.expose()));
+    let text = Zeroizing::new(format!("Basic {}", BASE64.encode(login.as_bytes())));
+    let mut value = HeaderValue::from_str(&text).map_err(|_| "the password of the proxy cannot be sent".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
 }
