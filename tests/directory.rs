@@ -12,6 +12,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use countersign::config::filter::{Place, SearchFilter};
 use countersign::config::policy::LdapServer;
 use countersign::config::value::{SecretRef, ServiceSecret};
 use countersign::directory::{Directory, DirectoryError, LdapDirectory};
@@ -21,6 +22,8 @@ use countersign::domain::time::UnixTime;
 use rig::authority::{Authority, Validity};
 use rig::faults::{Blackhole, Refused};
 use rig::slapd::{BASE, PASSWORD, READER, Slapd, Strangers, User, group_dn};
+use rig::{Home, Phone, attempt, request};
+use serde_json::json;
 
 /// How long a directory that answers may take.
 const LONG: Duration = Duration::from_secs(60);
@@ -30,6 +33,10 @@ const SHORT: Duration = Duration::from_millis(400);
 
 fn written(password: &str) -> Option<ServiceSecret> {
     Some(ServiceSecret::Written(Secret::new(password.to_owned())))
+}
+
+fn finds(filter: &str) -> SearchFilter {
+    SearchFilter::parse(filter, &Place::ALL).unwrap()
 }
 
 /// What plugin.ini would say of the directory at `urls`.
@@ -43,7 +50,7 @@ fn settings(urls: &[&str]) -> LdapServer {
         bind_dn: Some(READER.into()),
         bind_password: written(PASSWORD),
         base_dn: BASE.into(),
-        user_filter: "(uid={user})".into(),
+        user_filter: finds("(uid={user})"),
         group_attribute: "memberOf".into(),
         group_filter: None,
         group_base_dn: None,
@@ -177,7 +184,7 @@ fn a_name_is_looked_for_as_it_is() {
 #[test]
 fn two_users_of_one_name_are_told_and_neither_is_taken() {
     let Some(slapd) = slapd() else { return };
-    let settings = LdapServer { user_filter: "(mail={user})".into(), ..settings(&[&slapd.url()]) };
+    let settings = LdapServer { user_filter: finds("(mail={user})"), ..settings(&[&slapd.url()]) };
     assert_eq!(attribute(&settings, "star@corp.example", "uid").unwrap().as_deref(), Some("*"));
     let error = attribute(&settings, "shared@corp.example", "uid").unwrap_err();
     assert_eq!(error.to_string(), "more than one entry is shared@corp.example's");
@@ -191,7 +198,7 @@ fn groups_are_known_by_both_of_their_names() {
     let Some(slapd) = slapd() else { return };
     let by_member = settings(&[&slapd.url()]);
     let by_filter = LdapServer {
-        group_filter: Some("(&(objectClass=groupOfNames)(member={dn}))".into()),
+        group_filter: Some(finds("(&(objectClass=groupOfNames)(member={dn}))")),
         group_base_dn: Some(format!("ou=groups,{BASE}")),
         ..by_member.clone()
     };
@@ -218,7 +225,7 @@ fn a_group_that_is_no_distinguished_name_is_itself() {
     let settings = LdapServer { group_attribute: "photo".into(), ..settings };
     assert!(groups(&settings, "alice").is_err(), "a group that cannot be read may be the one that counts");
     let by_name =
-        LdapServer { group_filter: Some("(uid={user})".into()), group_name_attribute: "sn".into(), ..settings };
+        LdapServer { group_filter: Some(finds("(uid={user})")), group_name_attribute: "sn".into(), ..settings };
     assert_eq!(groups(&by_name, "alice").unwrap().unwrap(), ["alice".to_owned(), rig::slapd::user_dn("alice")]);
 }
 
@@ -226,7 +233,7 @@ fn a_group_that_is_no_distinguished_name_is_itself() {
 fn more_groups_than_the_server_gives_are_not_taken_for_all() {
     let users: Vec<User> = (0..600).map(|number| User::new(&format!("user{number}"))).collect();
     let Some(slapd) = Slapd::start(&users, &[]) else { return };
-    let group_filter = Some("(|(uid={user})(uid=user*))".into());
+    let group_filter = Some(finds("(|(uid={user})(uid=user*))"));
     let settings = LdapServer { group_filter, ..settings(&[&slapd.url()]) };
     let error = groups(&settings, "user1").unwrap_err().to_string();
     assert!(error.contains("more than 5000 groups, or than the server gives"), "{error}");
@@ -254,8 +261,7 @@ fn who_may_not_read_is_told_and_finds_nothing() {
 #[test]
 fn where_strangers_may_read_nobody_needs_to_bind() {
     let Some(slapd) = Slapd::start_with(&people(), &GROUPS, Strangers::MayRead, None) else { return };
-    let settings =
-        LdapServer { bind_dn: None, bind_password: None, allow_insecure_ldap: false, ..settings(&[&slapd.url()]) };
+    let settings = LdapServer { bind_dn: None, bind_password: None, ..settings(&[&slapd.url()]) };
     assert_eq!(attribute(&settings, "alice", "mail").unwrap().as_deref(), Some("alice@ad"));
 }
 
@@ -409,16 +415,6 @@ fn a_reference_to_another_server_is_not_followed() {
     let settings = LdapServer { base_dn: format!("ou=elsewhere,{BASE}"), ..settings(&[&slapd.url()]) };
     let error = wrong(&settings);
     assert!(error.contains("references are not followed"), "{error}");
-}
-
-#[test]
-fn a_filter_that_is_none_is_told() {
-    let refused = Refused::new();
-    let settings = settings(&[&format!("ldap://{}", refused.host())]);
-    let error = wrong(&LdapServer { user_filter: "(uid={user}".into(), ..settings.clone() });
-    assert!(error.starts_with("user_filter: "), "{error}");
-    let error = groups(&LdapServer { group_filter: Some("(member=x)".into()), ..settings }, "alice").unwrap_err();
-    assert_eq!(error.to_string(), "group_filter: there is no {user} and no {dn} in it");
 }
 
 // ------------------------------------------------------------------------------------------- servers that misbehave
@@ -651,7 +647,6 @@ fn a_diagnosis_goes_from_the_name_to_the_users() {
             "hosts",
         ),
         (LdapServer { allow_insecure_ldap: false, ..settings(&[&slapd.url()]) }, "resolve", "ldaps://"),
-        (LdapServer { user_filter: "(uid=x)".into(), ..right.clone() }, "filter", "user_filter"),
     ] {
         let found = diagnosed(&changed);
         let wrong: Vec<_> = found.iter().filter(|(_, text)| text.starts_with("wrong")).collect();
@@ -661,4 +656,72 @@ fn a_diagnosis_goes_from_the_name_to_the_users() {
     let found = diagnosed(&both);
     assert_eq!(steps(&found).iter().filter(|step| **step == "server").count(), 2, "{found:?}");
     assert!(found.last().is_some_and(|(step, text)| *step == "base_dn" && text.contains("can be read")), "{found:?}");
+}
+
+// ---------------------------------------------------------------------------------------------- through the executable
+
+/// A home that asks `slapd`, where `alice@ad` is enrolled.
+fn home(slapd: &Slapd, phone: &Phone, more: &str) -> Home {
+    let home = Home::with(&[("alice@ad", phone), ("carol", phone)]);
+    home.append(&format!("\n[ldap_server]\nname = corp\n{}\n{more}\n", slapd.ini("corp")));
+    home
+}
+
+#[test]
+fn a_user_is_verified_under_the_name_that_the_directory_has() {
+    let Some(mut slapd) = slapd() else { return };
+    let phone = Phone::new(1);
+    let home = home(&slapd, &phone, "[usermapping source=ldap_server]\nuser_attribute = mail");
+    let asked = attempt(1, "alice", &phone.code_at(rig::now(), 0));
+    slapd.kill();
+    let away = home.ask_one(&asked);
+    assert_eq!(away.code(), "not_enrolled", "the name goes on as it is: {away:?}");
+    assert!(home.log().contains("cannot connect"), "{}", home.log());
+    slapd.restart();
+    let answer = home.ask_one(&asked);
+    assert_eq!((answer.told().as_str(), answer.mfa_identity.as_deref()), ("accept", Some("alice@ad")), "{answer:?}");
+    assert!(!home.log().contains(PASSWORD));
+}
+
+#[test]
+fn members_of_a_group_are_exempt_while_the_directory_says_so() {
+    let Some(mut slapd) = slapd() else { return };
+    let phone = Phone::new(1);
+    let home = home(&slapd, &phone, "[whitelist source=ldap_server_group]\nallow = no_user\nexcept = Admins");
+    let ask = |user| home.ask_one(&request(1, user, json!({}))).told();
+    assert_eq!((ask("alice"), ask("carol"), ask("zoe")), ("accept".into(), "need_info".into(), "need_info".into()));
+    assert_eq!(ask("alice)(uid=*"), "need_info");
+    slapd.kill();
+    assert_eq!(ask("alice"), "need_info");
+}
+
+#[test]
+fn doctor_diagnoses_the_directory_that_is_asked() {
+    let Some(slapd) = slapd() else { return };
+    let home = home(&slapd, &Phone::new(1), "[usermapping source=ldap_server]\nuser_attribute = mail");
+    for arguments in [&["doctor"][..], &["doctor", "ldap_server corp"]] {
+        let shown = home.run(arguments, "").ok().stdout;
+        assert!(shown.contains("ldap_server corp\n") && shown.contains("ok     base_dn"), "{shown}");
+    }
+    home.set("ldap_server corp", "bind_password", "guess");
+    let done = home.run(&["doctor", "ldap_server corp"], "");
+    assert!(done.status == Some(1) && done.stdout.contains("wrong  bind"), "{done:?}");
+}
+
+#[test]
+fn a_filter_that_is_none_is_refused_at_the_start() {
+    let Some(slapd) = slapd() else { return };
+    let home = home(&slapd, &Phone::new(1), "[usermapping source=ldap_server]\nuser_attribute = mail");
+    home.run(&["check"], "").ok();
+    for (option, wrong, right) in [
+        ("user_filter", "(uid={name})", "(uid={user})"),
+        ("user_filter", "(uid=alice)", "(uid={user})"),
+        ("group_filter", "(member={dn}", "(member={dn})"),
+    ] {
+        home.set("ldap_server corp", option, wrong);
+        let done = home.run(&["check"], "");
+        assert!(done.status != Some(0) && format!("{done:?}").contains(option), "{done:?}");
+        home.set("ldap_server corp", option, right);
+        home.run(&["check"], "").ok();
+    }
 }

@@ -5,6 +5,7 @@ pub mod sections;
 
 use std::path::PathBuf;
 
+use super::filter::SearchFilter;
 use super::value::ServiceSecret;
 use crate::domain::verdict::Echo;
 use crate::policy::cache::CacheRule;
@@ -81,11 +82,11 @@ pub struct LdapServer {
     pub bind_password: Option<ServiceSecret>,
     pub base_dn: String,
     /// With `{user}` where the name goes.
-    pub user_filter: String,
+    pub user_filter: SearchFilter,
     /// Of the user's entry: what their groups are.
     pub group_attribute: String,
     /// With `{user}` and `{dn}`: finds the user's groups by entries of their own; then `group_attribute` is not looked at.
-    pub group_filter: Option<String>,
+    pub group_filter: Option<SearchFilter>,
     /// Where the groups of `group_filter` are; `base_dn` where it is not said.
     pub group_base_dn: Option<String>,
     /// What a group found by `group_filter` is called.

@@ -19,9 +19,6 @@ impl LdapDirectory {
     /// Looks at the way to each server, and whether the users can be searched there. Nobody is looked up.
     pub async fn diagnose(&self, now: UnixTime, until: Instant) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for error in [self.server.user_filter().err(), self.server.group_filter().err()].into_iter().flatten() {
-            findings.push(Finding::wrong("filter", error, "mend the filter in plugin.ini"));
-        }
         for url in &self.server.settings.urls {
             let limit = until.min(clock::after(self.server.timeout()));
             findings.push(Finding::well("server", shown(url)));

@@ -57,7 +57,7 @@ impl LdapDirectory {
         if Subscriber::enrollable(user).is_err() {
             return Ok(None);
         }
-        let filter = self.server.user_filter().map_err(DirectoryError)?.fill(user, "");
+        let filter = self.server.settings.user_filter.fill(user, "");
         let base = self.server.settings.base_dn.clone();
         let query = Query { base, scope: LdapSearchScope::Subtree, filter, attribute: attribute.to_owned(), limit: 1 };
         match self.ask(&query, until).await? {
@@ -149,7 +149,7 @@ impl LdapDirectory {
 
     async fn find_groups(&self, user: &str, until: Instant) -> Result<Option<Vec<String>>, DirectoryError> {
         let settings = &self.server.settings;
-        let Some(filter) = self.server.group_filter().map_err(DirectoryError)? else {
+        let Some(filter) = &settings.group_filter else {
             let attribute = &settings.group_attribute;
             let Some(entry) = self.entry(user, attribute, until).await? else { return Ok(None) };
             let names = values(&entry, attribute)?.into_iter().flat_map(|value| {

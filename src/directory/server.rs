@@ -9,7 +9,6 @@ use rustls::ClientConfig;
 use url::Url;
 
 use super::connection::Failure;
-use crate::config::filter::{Place, SearchFilter};
 use crate::config::policy::LdapServer;
 use crate::config::value::{Authorities, ServiceSecret};
 use crate::domain::secret::Secret;
@@ -55,16 +54,15 @@ impl Server {
     /// How a connection to `url` is protected.
     ///
     /// # Errors
-    /// Where a password would cross the network in clear and plugin.ini does not allow it, before anything is sent.
+    /// Where everybody on the way could read the password and forge the answer, and plugin.ini does not allow that; before
+    /// anything is sent.
     pub fn protection(&self, url: &Url) -> Result<Protection, Failure> {
         match (url.scheme(), self.settings.start_tls) {
             ("ldaps", _) => Ok(Protection::Tls),
             ("ldap", true) => Ok(Protection::StartTls),
-            ("ldap", false) if self.settings.bind_password.is_none() || self.settings.allow_insecure_ldap => {
-                Ok(Protection::None)
-            }
+            ("ldap", false) if self.settings.allow_insecure_ldap => Ok(Protection::None),
             ("ldap", false) => Err(Failure::Final(
-                "the password would cross the network in clear; use ldaps:// or start_tls = yes, or set \
+                "everything would cross the network in clear; use ldaps:// or start_tls = yes, or set \
                  allow_insecure_ldap = yes"
                     .into(),
             )),
@@ -107,22 +105,5 @@ impl Server {
         };
         let made = tls::config(&Trust { authorities, ..Trust::default() }, read, &self.presented)?;
         Ok(Arc::clone(self.tls.get_or_init(|| Arc::new(made))))
-    }
-
-    /// The filter that finds a user.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn user_filter(&self) -> Result<SearchFilter, String> {
-        SearchFilter::parse(&self.settings.user_filter, &[Place::User]).map_err(|error| format!("user_filter: {error}"))
-    }
-
-    /// The filter that finds a user's groups, where there is one.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn group_filter(&self) -> Result<Option<SearchFilter>, String> {
-        let parse = |text: &String| SearchFilter::parse(text, &Place::ALL);
-        self.settings.group_filter.as_ref().map(parse).transpose().map_err(|error| format!("group_filter: {error}"))
     }
 }

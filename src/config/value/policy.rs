@@ -1,6 +1,7 @@
 //! The types of options of the policy sections.
 
 use super::{Level, Value};
+use crate::config::filter::{Place, SearchFilter};
 use crate::policy::cache::Reuse;
 use crate::policy::exemption::Allow;
 use crate::policy::identify::UpnSuffix;
@@ -157,7 +158,7 @@ impl Value for LdapUrls {
 
 /// A filter that finds a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserFilter(pub String);
+pub struct UserFilter(pub SearchFilter);
 
 impl Value for UserFilter {
     fn expected() -> String {
@@ -165,13 +166,13 @@ impl Value for UserFilter {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        (is_filter(text) && text.contains("{user}")).then(|| Self(text.to_owned()))
+        SearchFilter::parse(text, &[Place::User]).ok().map(Self)
     }
 }
 
 /// A filter that finds the groups of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupFilter(pub String);
+pub struct GroupFilter(pub SearchFilter);
 
 impl Value for GroupFilter {
     fn expected() -> String {
@@ -179,27 +180,8 @@ impl Value for GroupFilter {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let names_user = text.contains("{user}") || text.contains("{dn}");
-        (is_filter(text) && names_user).then(|| Self(text.to_owned()))
+        SearchFilter::parse(text, &Place::ALL).ok().map(Self)
     }
-}
-
-/// Whether `text` is one pair of parentheses with pairs in it, which nothing closes too soon.
-fn is_filter(text: &str) -> bool {
-    let mut open = 0_u32;
-    for (index, c) in text.char_indices() {
-        match c {
-            '(' => open += 1,
-            ')' if open == 0 => return false,
-            ')' => open -= 1,
-            _ if open == 0 => return false,
-            _ => {}
-        }
-        if open == 0 && index + 1 != text.len() {
-            return false;
-        }
-    }
-    !text.is_empty() && open == 0
 }
 
 /// The name of an attribute of a directory.
@@ -281,22 +263,6 @@ mod tests {
         assert_eq!(ReuseLimit::parse("99999999999"), Some(ReuseLimit(Some(Reuse::AtMost(u32::MAX)))));
         assert_eq!(ReuseLimit::parse("-3"), Some(ReuseLimit(Some(Reuse::Unlimited))));
         assert_eq!(ReuseLimit::parse("0"), Some(ReuseLimit(None)));
-    }
-
-    #[test]
-    fn filters_are_one_whole_pair_of_parentheses() {
-        for (text, right) in [
-            ("(uid={user})", true),
-            ("(&(a=b)(uid={user}))", true),
-            ("uid={user}", false),
-            ("(uid={user}", false),
-            ("(uid={user}))(x=y", false),
-            ("(uid={user})(x=y)", false),
-            ("(uid=user)", false),
-            ("", false),
-        ] {
-            assert_eq!(UserFilter::parse(text).is_some(), right, "{text}");
-        }
     }
 
     #[test]
