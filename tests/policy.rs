@@ -10,8 +10,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::thread;
+use std::time::Instant;
 
+use rig::faults::Blackhole;
 use rig::http::Response;
+use rig::slapd::{Slapd, User};
 use rig::web::Web;
 use rig::{Answer, Gateway, Home, Phone, attempt, request};
 use serde_json::{Value, json};
@@ -214,6 +217,135 @@ fn the_name_at_the_client_is_mapped_and_failures_count_for_it() {
         }
     }
     assert_eq!(home.ask_one(&attempt(1, "alice", "000000")).code(), "throttled");
+}
+
+// ---------------------------------------------------------------------------------------------------------- directory
+
+/// What slapd was asked: each search, by its filter.
+fn searches(slapd: &Slapd, count: usize) -> Vec<String> {
+    let mut found = Vec::new();
+    let deadline = Instant::now() + rig::PATIENCE;
+    // slapd writes its log when it has time to.
+    while found.len() < count && Instant::now() < deadline {
+        let lines = slapd.log();
+        found.extend(lines.into_iter().filter(|line| line.contains(" SRCH base=")));
+        thread::yield_now();
+    }
+    found
+}
+
+fn people() -> Option<Slapd> {
+    let users = [
+        User::new("alice").with("mail", &["alice@corp.example"]),
+        User::new("bob").with("mail", &["bob@corp.example", "bobby@corp.example"]),
+        User::new("a.smith").with("mail", &["smith@corp.example"]),
+        User::new("carol"),
+    ];
+    Slapd::start(&users, &[("admins", &["alice"]), ("dba", &["bob"])])
+}
+
+#[test]
+fn a_directory_group_exempts_in_both_directions_and_nobody_whom_the_directory_does_not_know() {
+    let Some(slapd) = people() else { return };
+    for (allow, expected) in [
+        (
+            "no_user",
+            [("alice", "accept directory_group"), ("bob", "need_info"), ("carol", "need_info"), ("zoe", "need_info")],
+        ),
+        (
+            "all_users",
+            [
+                ("alice", "need_info"),
+                ("bob", "accept directory_group"),
+                ("carol", "accept directory_group"),
+                ("zoe", "need_info"),
+            ],
+        ),
+    ] {
+        let (home, _) = home(&format!(
+            "[ldap_server]\nname = corp\n{}[whitelist source=ldap_server_group]\nallow = {allow}\n\
+             except = ADMINS, cn=nobody,ou=groups,dc=corp,dc=example\n",
+            slapd.ini("corp")
+        ));
+        for (name, expected) in expected {
+            assert_eq!(basis(&home.ask_one(&request(1, name, json!({})))), expected, "{allow} {name}");
+        }
+        for name in ["*", "a*", "alice)(uid=*", "bob\\00", "alice,ou=people", "\u{202e}alice"] {
+            assert_eq!(basis(&home.ask_one(&request(1, name, json!({})))), "need_info", "{allow} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_directory_tells_the_name_once_for_a_whole_login() {
+    let Some(slapd) = people() else { return };
+    let phone = Phone::new(1);
+    let home = Home::with(&[("smith@corp.example", &phone), ("carol@x.example", &Phone::new(2))]);
+    home.set_clock(NOW);
+    home.append(&format!(
+        "[ldap_server]\nname = corp\n{}[usermapping source=explicit]\nalice = a.smith\n\
+         [usermapping source=ldap_server]\nuser_attribute = MAIL\n[username_transform]\nappend_domain = x.example\n",
+        slapd.ini("corp")
+    ));
+    // The directory looks up what the explicit mapping made of the name.
+    let asked = home.ask_one(&of_alice(json!({})));
+    assert_eq!(asked.verdict(), "need_info");
+    let answer = json!({"cookie": asked.cookie(), "key_value_pairs": {"otp": phone.code_at(NOW, 0)}});
+    let accept = home.ask_one(&of_alice(answer));
+    assert_eq!((accept.told().as_str(), accept.mfa_identity.as_deref()), ("accept", Some("smith@corp.example")));
+    let authorize = of_alice(json!({"type": "authorize", "cookie": accept.cookie()}));
+    assert_eq!(home.ask_one(&authorize).told(), "accept");
+    home.ask_one(&of_alice(json!({"type": "session_ended", "cookie": accept.cookie()})));
+    // Whoever has no such attribute goes on as they are, and it is said.
+    let carol = home.ask_one(&attempt(1, "carol", "000000"));
+    assert_eq!(carol.code(), "wrong_code");
+    assert!(carol.reason().ends_with("directory corp: no MAIL is known of this user: the name goes on as it is"));
+    let searches = searches(&slapd, 2);
+    assert_eq!(searches.len(), 2, "{searches:?}");
+    assert!(searches[0].contains("uid=a.smith") && searches[1].contains("uid=carol"), "{searches:?}");
+}
+
+#[test]
+fn where_the_directory_is_in_trouble_a_second_factor_is_needed_and_reason_and_log_say_so() {
+    let Some(mut slapd) = people() else { return };
+    let (home, phone) = home(&format!(
+        "[ldap_server]\nname = corp\n{}[whitelist source=ldap_server_group]\nallow = all_users\nexcept = dba\n\
+         [usermapping source=ldap_server]\nuser_attribute = mail\n",
+        slapd.ini("corp")
+    ));
+    assert_eq!(basis(&home.ask_one(&of_alice(json!({})))), "accept directory_group");
+    slapd.kill();
+    let asked = home.ask_one(&of_alice(json!({})));
+    assert_eq!(asked.verdict(), "need_info");
+    assert!(
+        home.log().contains(" WARN ") && home.log().contains("directory corp could not be asked"),
+        "{}",
+        home.log()
+    );
+    // What went wrong then is said of the accept, too, and the directory is not asked again for this login.
+    slapd.restart();
+    let answer = json!({"cookie": asked.cookie(), "key_value_pairs": {"otp": phone.code_at(NOW, 0)}});
+    let accept = home.ask_one(&of_alice(answer));
+    assert_eq!((accept.told().as_str(), accept.mfa_identity.as_deref()), ("accept", Some("alice")));
+    assert!(accept.reason().contains("a second factor is needed"), "{}", accept.reason());
+    assert!(accept.reason().contains("the name goes on as it is"), "{}", accept.reason());
+    assert!(!home.log().contains(rig::slapd::PASSWORD));
+}
+
+#[test]
+fn a_directory_that_says_nothing_costs_no_verdict_its_deadline() {
+    let silent = Blackhole::new();
+    let (home, _) = home(&format!(
+        "[ldap_server]\nname = corp\n[ldap_server corp]\nurl = ldap://{}\nbase_dn = dc=x\ntimeout = 1\n\
+         [whitelist source=ldap_server_group]\nallow = all_users\nexcept = dba\n",
+        silent.host()
+    ));
+    home.set("plugin", "deadline", "30");
+    assert_eq!(basis(&home.ask_one(&of_alice(json!({})))), "need_info");
+    // Nor where the verdict has less time than the directory.
+    home.set("ldap_server corp", "timeout", "60");
+    let hurried = home.ask_one(&of_alice(json!({"deadline_ms": 1000})));
+    assert_ne!(hurried.verdict(), "accept");
 }
 
 // ---------------------------------------------------------------------------------------------------------- questions

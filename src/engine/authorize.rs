@@ -153,17 +153,22 @@ impl Engine {
     }
 
     fn go_on(&self, story: &Story<'_>, admission: Admission) -> Result<Verdict, End> {
-        let cookie = self.seal(self.carried(story), story.session(), &story.claimant)?;
-        Ok(admission.accept(Some(story.claimant.clone()), Some(cookie)))
+        // Where nothing is new, the one that came stays.
+        let is_new = self.policy.connection_limit.is_some() || story.cookie.is_some_and(|cookie| cookie.handle.is_some());
+        let cookie = match is_new {
+            true => Some(self.seal(self.carried(story), story.session(), &story.claimant)?),
+            false => None,
+        };
+        Ok(admission.accept(Some(story.claimant.clone()), cookie))
     }
 
-    /// What the cookie said, and that the session holds a slot.
+    /// What the cookie said, for as long as it said it, and that the session holds a slot.
     fn carried(&self, story: &Story<'_>) -> Cookie {
         let fresh = self.new_cookie(Progress::Asked, story);
         let slot = if self.policy.connection_limit.is_some() { Slot::Held } else { Slot::None };
         match story.cookie {
-            Some(Cookie { progress, answered, slot: _, expires: _, handle: _ }) => {
-                Cookie { progress, answered, slot, ..fresh }
+            Some(Cookie { progress, answered, slot: _, expires, handle: _ }) => {
+                Cookie { progress, answered, slot, expires, ..fresh }
             }
             None => Cookie { slot, ..fresh },
         }
