@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use crate::client::{self, ClientError, Codes, Place, Push, Wired};
 use crate::config::{self, Auth, Config, Policy};
-use crate::directory::Directory;
+use crate::directory::{self, Directory};
 use crate::domain::challenge::ChallengeId;
 use crate::domain::claimant::{Claimant, MfaIdentity};
 use crate::domain::fault::{Class, Fault};
@@ -128,7 +128,7 @@ impl Engine {
     pub fn with_clients(config: &Config, store: Rc<dyn Store>, sealer: Rc<Sealer>, clients: Vec<Wired>) -> Self {
         let (auth, push) = (config.auth.clone(), config.remote.push.as_deref().cloned());
         let policy = config.policy.clone();
-        let (configuration, directory) = (config.fingerprint(), None);
+        let (configuration, directory) = (config.fingerprint(), directory::build(config));
         let pushes = Rc::default();
         Self { auth, policy, push, clients, directory, configuration, store, sealer, pushes, trail: None }
     }

@@ -17,7 +17,7 @@
 //! | 0 | `domain` | the words: no I/O, no clock, no wire format |
 //! | 1 | `files`, `ready`, `otp`, `policy`, `gateway` | guarded files; descriptors asked without waiting; algorithms; rules; who asks |
 //! | 2 | `config`, `clock` | plugin.ini, typed; the one reader of clocks |
-//! | 3 | `secret`, `store` | sealing; what is remembered |
+//! | 3 | `secret`, `store`, `net` | sealing; what is remembered; names and TLS |
 //! | 4 | `client`, `directory` | who verifies; who a directory says a user is |
 //! | 5 | `engine`, `log`, `setup` | the decision; the audit line; from plugin.ini to all of these |
 //! | 6 | `serve` | streams, signals, concurrency |
@@ -33,6 +33,7 @@ pub mod engine;
 pub mod files;
 pub mod gateway;
 pub mod log;
+pub mod net;
 pub mod otp;
 pub mod policy;
 pub mod ready;

@@ -1069,7 +1069,7 @@ fn pages() -> Vec<Page> {
 
 #[test]
 fn the_help_of_each_command_tells_its_options() {
-    let expected: [(&str, &[&str]); 24] = [
+    let expected: [(&str, &[&str]); 25] = [
         ("", &["version"]),
         ("serve", &[]),
         ("init", &[]),
@@ -1086,6 +1086,7 @@ fn the_help_of_each_command_tells_its_options() {
         ("doctor", &["json"]),
         ("explain", &["at", "json"]),
         ("example", &[]),
+        ("gateway", &[]),
         ("keys", &[]),
         ("keys generate", &[]),
         ("keys rotate", &[]),
@@ -1115,7 +1116,7 @@ fn the_help_of_each_command_tells_its_options() {
 
 #[test]
 fn no_option_and_no_argument_takes_a_secret() {
-    let known = ["PATH", "TEXT", "USER", "ID", "ADDRESS", "DIR", "FILE", "SHELL", "CLIENT", "TIME"];
+    let known = ["PATH", "TEXT", "USER", "ID", "ADDRESS", "DIR", "FILE", "SHELL", "CLIENT", "TIME", "NAME"];
     for page in pages() {
         let words = page.words.join(" ");
         for value in &page.values {

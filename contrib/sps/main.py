@@ -12,7 +12,7 @@ import time
 
 class Plugin:
     def __init__(self, configuration):
-        self.configuration = configuration.encode()
+        self.configuration = configuration
 
     def authenticate(self, **arguments):
         return self._pass_on("authenticate", arguments)
@@ -29,14 +29,19 @@ class Plugin:
             command = [program(), "gateway", "sps", "--config", self._configure()]
             # What it writes to stderr is its log, and goes where that of the plugin goes.
             ran = subprocess.run(command, input=line.encode(), stdout=subprocess.PIPE)
-            why = "exit status {}".format(ran.returncode)
-            verdict = json.loads(ran.stdout.decode()) if ran.stdout else {}
-            if hook == "session_ended" or verdict["verdict"] in ("ACCEPT", "DENY", "NEEDINFO"):
+            verdict = json.loads(ran.stdout.decode()) if ran.stdout.strip() else {}
+            if hook == "session_ended" and verdict is None:
+                return None
+            if isinstance(verdict, dict) and verdict.get("verdict") in ("ACCEPT", "DENY", "NEEDINFO"):
                 return verdict
+            why = "exit status {}".format(ran.returncode)
         except Exception as error:  # Whatever it is, nobody is let in by it.
             why = "{}: {}".format(type(error).__name__, error)
         reason = "countersign gave no verdict, the log may say why ({})".format(why)
-        print(reason, file=sys.stderr)
+        try:
+            sys.stderr.write(reason + "\n")
+        except Exception:
+            pass  # Who cannot be told still gets a verdict.
         return {
             "verdict": "DENY",
             "additional_metadata": json.dumps({"reason": reason}),
@@ -52,14 +57,15 @@ class Plugin:
             os.makedirs(home, 0o700, exist_ok=True)
             subprocess.run([program(), "init", home], stdout=subprocess.DEVNULL)
         # One file a text: two configurations of the plugin are never taken for one another.
-        name = "configuration-{}.ini".format(hashlib.sha256(self.configuration).hexdigest()[:32])
+        text = self.configuration.encode()
+        name = "configuration-{}.ini".format(hashlib.sha256(text).hexdigest()[:32])
         path = os.path.join(home, name)
         try:
             os.utime(path)
         except FileNotFoundError:
             handle, new = tempfile.mkstemp(prefix="configuration-", dir=home)
             with os.fdopen(handle, "wb") as file:
-                file.write(self.configuration)
+                file.write(text)
                 file.flush()
                 os.fsync(handle)
             os.replace(new, path)

@@ -13,6 +13,7 @@ use crate::client::diagnosis::{Finding, Trouble};
 use crate::client::{self, Push, Wired};
 use crate::clock::{self, Clock};
 use crate::config::Config;
+use crate::directory::{self, Directory};
 use crate::domain::foreign::Foreign;
 use crate::setup::{self, Setup};
 use crate::store::Store;
@@ -30,7 +31,7 @@ const PUSH: u64 = 60;
                         1: something is wrong."
 )]
 pub struct Args {
-    /// The section of one client, such as duo or "http corp"; without it, all in use
+    /// The section of one client, such as duo or "http corp", or of the directory; without it, all in use
     #[arg(value_name = "CLIENT")]
     client: Option<String>,
 
@@ -67,7 +68,10 @@ pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Re
     if let Ok(Setup { config, sealer, store }) = Setup::open(config) {
         let store: Rc<dyn Store> = store;
         let clients = client::build(&config, &store, &sealer);
-        let known: Vec<_> = clients.iter().map(|wired| wired.client.section().to_owned()).collect();
+        let directory = directory::configured(&config);
+        let directory = directory.map(|directory| (format!("ldap_server {}", directory.name()), directory));
+        let mut known: Vec<_> = clients.iter().map(|wired| wired.client.section().to_owned()).collect();
+        known.extend(directory.iter().map(|(section, _)| section.clone()));
         if let Some(name) = &args.client
             && !known.contains(name)
         {
@@ -82,6 +86,13 @@ pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Re
             let mut findings = runtime.block_on(wired.client.diagnose(moment.now, moment.deadline));
             findings.extend(hints(wired, &config));
             reports.push(ClientReport::of(wired.client.section(), findings));
+        }
+        if let Some((section, directory)) = directory
+            && args.client.as_ref().is_none_or(|name| *name == section)
+        {
+            let moment = clock::extended(clock.now(), PATIENCE);
+            let findings = runtime.block_on(directory.diagnose(moment.now, moment.deadline));
+            reports.push(ClientReport::of(&section, findings));
         }
     }
     let report = Report { ok: reports.iter().all(|report| report.ok), clients: reports };

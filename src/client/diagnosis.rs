@@ -4,36 +4,12 @@ use std::future::Future;
 use std::pin::Pin;
 
 use super::ClientError;
+pub use crate::domain::finding::{Finding, Trouble};
 
 /// What a client promises to find out.
 pub type Findings<'a> = Pin<Box<dyn Future<Output = Vec<Finding>> + 'a>>;
 
-/// One step, and what came of it.
-#[derive(Clone, Debug)]
-pub struct Finding {
-    /// What was looked at: resolve, connect, tls, time, credentials, permissions, request, or a client's own.
-    pub step: &'static str,
-    pub result: Result<String, Trouble>,
-}
-
-/// What is wrong, and what to do.
-#[derive(Clone, Debug)]
-pub struct Trouble {
-    pub what: String,
-    pub remedy: String,
-}
-
 impl Finding {
-    /// A step that went well; `text` says what was found, and holds no secret.
-    pub fn well(step: &'static str, text: impl Into<String>) -> Self {
-        Self { step, result: Ok(text.into()) }
-    }
-
-    /// A step that did not.
-    pub fn wrong(step: &'static str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { step, result: Err(Trouble { what: what.into(), remedy: remedy.into() }) }
-    }
-
     /// A step that a client's error ended.
     pub fn error(step: &'static str, error: &ClientError, remedy: impl Into<String>) -> Self {
         Self::wrong(step, error.to_string(), remedy)

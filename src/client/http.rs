@@ -8,8 +8,6 @@ mod connect;
 mod diagnose;
 pub mod json;
 mod proxy;
-pub mod resolve;
-pub mod tls;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -37,12 +35,12 @@ use crate::domain::fault::Reach;
 use crate::domain::foreign::Foreign;
 use crate::domain::secret::Secret;
 use crate::domain::time::UnixTime;
+use crate::net::resolve::{self, Resolver};
+use crate::net::tls::{self, Presented, Trust};
 use crate::secret::service;
 pub use answer::Answer;
 use connect::{Limits, NoConnection, Stage, Watch, Within};
 use proxy::Through;
-use resolve::Resolver;
-use tls::{Presented, Trust};
 
 /// How many requests of one section are on the way at once, besides those that wait long for something to happen.
 const AT_ONCE: usize = 64;

@@ -5,6 +5,7 @@ mod declare;
 pub mod clients;
 pub mod credentials;
 pub mod example;
+pub mod filter;
 pub mod http;
 pub mod ini;
 mod known;

@@ -1,10 +1,20 @@
 //! Who a directory says a user is: asked only where a step of the decision needs it, within the verdict's time.
 
+mod connection;
+mod diagnose;
+mod dn;
+mod ldap;
+mod server;
+
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::Instant;
 
 use thiserror::Error;
+
+use crate::config::Config;
+pub use ldap::LdapDirectory;
 
 /// What a directory promises to give.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DirectoryError>> + 'a>>;
@@ -30,4 +40,15 @@ pub trait Directory {
     /// # Errors
     /// As for [`Directory::attribute`].
     fn groups<'a>(&'a self, user: &'a str, until: Instant) -> Answer<'a, Option<Vec<String>>>;
+}
+
+/// The directory that plugin.ini names, where it names one. Opens nothing.
+pub fn build(config: &Config) -> Option<Rc<dyn Directory>> {
+    configured(config).map(|directory| Rc::new(directory) as Rc<dyn Directory>)
+}
+
+/// The same, to be diagnosed.
+pub fn configured(config: &Config) -> Option<LdapDirectory> {
+    let settings = config.policy.directory.as_deref()?;
+    Some(LdapDirectory::new(settings, |path| config.resolve(path)))
 }

@@ -7,6 +7,7 @@ pub mod authenticator;
 pub mod challenge;
 pub mod claimant;
 pub mod fault;
+pub mod finding;
 pub mod foreign;
 pub mod outcome;
 pub mod request;

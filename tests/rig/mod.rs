@@ -17,6 +17,7 @@ pub mod http;
 pub mod okta;
 pub mod proxy;
 pub mod services;
+pub mod slapd;
 pub mod web;
 
 use std::cell::Cell;

@@ -282,6 +282,34 @@ impl DuoLibrary {
     }
 }
 
+// ------------------------------------------------------------------------------------------------------ SPS plugin SDK
+
+/// The SDK with which plugins of Safeguard for Privileged Sessions are written and tested.
+pub struct SpsSdk {
+    server: Server,
+}
+
+impl SpsSdk {
+    /// Installs it.
+    pub fn install() -> Option<Self> {
+        Some(Self { server: Server::start("sps/start-sps-sdk.sh", &[], 1)? })
+    }
+
+    /// A command that plays a session of `user` by the plugin in `directory` with the SDK's tester; what the user answers
+    /// is read from its input, a line a question.
+    pub fn session(&self, directory: &Path, configuration: &str, scenario: &str, user: &str) -> Command {
+        let mut command = Command::new(self.server.said("PYTHON"));
+        command.arg(script("sps/session.py")).arg(directory).args([configuration, scenario, user]);
+        command
+    }
+}
+
+/// Whether there is a Python for the plugin; says where there is none.
+pub fn has_python() -> bool {
+    let found = Command::new("python3").arg("--version").output();
+    found.is_ok() || skip::<()>("skipped: needs python3; install: apt-get install python3").is_some()
+}
+
 // --------------------------------------------------------------------------------------------------- OpenID provider
 
 /// An OpenID provider with the device flow (RFC 8628), as new; it wants to be asked each second. Half a second to start.
@@ -466,7 +494,7 @@ fn script(path: &str) -> String {
 }
 
 /// Says why a test is skipped, in a way that `cargo test` shows without being asked.
-fn skip<T>(why: &str) -> Option<T> {
+pub fn skip<T>(why: &str) -> Option<T> {
     let allowed = std::env::var_os("COUNTERSIGN_NOTHING_SKIPPED").is_none_or(|value| value != "1");
     assert!(allowed, "{why}");
     let _ = writeln!(io::stderr(), "{why}");

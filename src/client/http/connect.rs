@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::tls;
+use crate::net::tls;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 

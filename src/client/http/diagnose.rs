@@ -1,24 +1,18 @@
 //! From a name to an answer, step by step.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
 
 use super::super::ClientError;
 use super::super::diagnosis::Finding;
 use super::{Call, Http, Method};
 use crate::clock;
-use crate::domain::foreign::Foreign;
 use crate::domain::time::UnixTime;
+use crate::net::certificate;
 
 /// How far the clocks may differ, in seconds, before codes and signatures suffer.
 const OFFSET: u64 = 30;
-
-/// A certificate that ends sooner than this is told, in seconds.
-const SOON: u64 = 14 * 86_400;
 
 /// Looks at the way to the service.
 pub async fn steps(http: &Http, now: UnixTime, until: Instant) -> Vec<Finding> {
@@ -76,11 +70,11 @@ pub async fn steps(http: &Http, now: UnixTime, until: Instant) -> Vec<Finding> {
 
     let answer = http.send(Call::new(Method::GET, http.base.clone()), until).await;
     if http.base.scheme() == "https" {
-        let chain = presented(http, now);
+        let chain = certificate::describe(&http.presented(), now);
         match &answer {
             Err(error @ ClientError::Communication(broken)) if broken.code == "tls_failed" => {
                 let what = format!("{error}; {chain}");
-                findings.push(Finding::wrong("tls", what, tls_remedy(&error.to_string())));
+                findings.push(Finding::wrong("tls", what, certificate::remedy(&error.to_string())));
                 return findings;
             }
             Ok(_) | Err(_) if !http.presented().is_empty() => findings.push(Finding::well("tls", chain)),
@@ -121,46 +115,5 @@ fn time(theirs: Option<UnixTime>, now: UnixTime) -> Finding {
         Finding::wrong("time", text, "set both clocks, best by NTP; codes and signatures depend on them")
     } else {
         Finding::well("time", text)
-    }
-}
-
-/// Who the service says it is, who says so, and until when.
-fn presented(http: &Http, now: UnixTime) -> String {
-    let chain = http.presented();
-    let Some(first) = chain.first() else { return "no certificate was presented".into() };
-    describe(first, now).unwrap_or_else(|| "a certificate that cannot be read was presented".into())
-}
-
-fn describe(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<String> {
-    let certificate = Certificate::from_der(certificate.as_ref()).ok()?;
-    let body = certificate.tbs_certificate();
-    let ends = body.validity().not_after.to_unix_duration();
-    let when = humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_secs(ends.as_secs()));
-    let left = ends.as_secs().saturating_sub(now.0);
-    let note = match left {
-        0 => " (over)".to_owned(),
-        left if left < SOON => format!(" (in {} days)", left / 86_400),
-        _ => String::new(),
-    };
-    let (subject, issuer) = (body.subject().to_string(), body.issuer().to_string());
-    let by = if subject == issuer { "itself".to_owned() } else { Foreign(&issuer).to_string() };
-    Some(format!("{} signed by {by}, until {when}{note}", Foreign(&subject)))
-}
-
-fn tls_remedy(error: &str) -> &'static str {
-    match error {
-        _ if error.contains("UnknownIssuer") || error.contains("BadSignature") => {
-            "nobody trusted signed it: name the authority's certificate in ca_file"
-        }
-        _ if error.contains("not valid for name") || error.contains("NotValidForName") => {
-            "the certificate is for another name: write that name in plugin.ini"
-        }
-        _ if error.contains("Expired") || error.contains("expired") => "the service needs a new certificate",
-        _ if error.contains("NotValidYet") => "check the clock of this machine",
-        _ if error.contains("pin_sha256") => "if the service has a new key, write its SHA-256 into pin_sha256",
-        _ if error.contains("CertificateRequired") || error.contains("HandshakeFailure") => {
-            "the service may ask for a certificate: set client_cert and client_key"
-        }
-        _ => "check that the port speaks TLS, and who answers there",
     }
 }

@@ -171,3 +171,128 @@ fn said_by_service(remarks: &Remarks) -> Cow<'_, str> {
         None => python::reason(reason.as_deref().unwrap_or_default()).into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::claimant::Claimant;
+    use crate::domain::fault::Fault;
+    use crate::domain::request::SessionCookie;
+    use crate::domain::verdict::Footing;
+    use crate::gateway::RequestId;
+
+    fn accept(basis: Basis, remarks: Option<Remarks>) -> Verdict {
+        Verdict::Accept(Accept {
+            claimant: Some(Claimant("alice".into())),
+            identity: None,
+            basis,
+            factor: None,
+            service: Some("duo".into()),
+            footing: Footing::Full,
+            reason: "verified".into(),
+            remarks: remarks.map(Box::new),
+            cookie: Some("ours".into()),
+        })
+    }
+
+    fn said(hook: Kind, verdict: &Verdict, session_cookie: &SessionCookie) -> String {
+        let id =
+            format!(r#"{{"hook":"{}","user":"alice","cookie":{{"k":1}},"session_cookie":{{"z":2}}}}"#, hook.word());
+        let (id, mut out) = (RequestId(id), Vec::new());
+        line(&Kept::of(Some(&id)), Said { verdict, trace: "t", session_cookie }, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn metadata(line: &str) -> String {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        value.get("additional_metadata").and_then(|text| text.as_str()).unwrap().to_owned()
+    }
+
+    #[test]
+    fn every_ground_of_an_accept_has_its_reason() {
+        for (basis, expected) in [
+            (Basis::Verified, "verified"),
+            (Basis::UserList, "User whitelisted based on user list"),
+            (Basis::DirectoryGroup, "User whitelisted based on ldap group"),
+            (Basis::Cached, "User allowed based on cached authentication"),
+            (Basis::Unreachable, "duo is not reachable, fallback enabled"),
+            (Basis::Authorized, "Authorize hook not implemented"),
+        ] {
+            let line = said(Kind::Authenticate, &accept(basis, None), &SessionCookie::default());
+            assert_eq!(metadata(&line), format!(r#"{{"reason": "{expected}"}}"#));
+        }
+        let ended = said(Kind::SessionEnded, &accept(Basis::Ended, None), &SessionCookie::default());
+        assert_eq!(ended, "null\n");
+    }
+
+    #[test]
+    fn a_service_that_answers_in_verdicts_is_handed_on() {
+        let plain =
+            said(Kind::Authenticate, &accept(Basis::Verified, Some(Remarks::default())), &SessionCookie::default());
+        assert_eq!(
+            plain,
+            "{\"verdict\":\"ACCEPT\",\"additional_metadata\":\"{\\\"reason\\\": \\\"N/A\\\"}\",\
+             \"cookie\":{\"countersign\":\"ours\",\"k\":1},\"session_cookie\":{\"z\":2}}\n"
+        );
+        let remarks = Remarks {
+            reason: Some("r".into()),
+            metadata: Some("plain".into()),
+            gateway_user: Some(Claimant("bob".into())),
+            gateway_groups: vec!["g1".into()],
+            ..Remarks::default()
+        };
+        let questions =
+            SessionCookie { questions: Some([("t".into(), "T-1".into())].into()), ..SessionCookie::default() };
+        assert_eq!(
+            said(Kind::Authorize, &accept(Basis::Authorized, Some(remarks.clone())), &questions),
+            "{\"verdict\":\"ACCEPT\",\"additional_metadata\":\"plain\",\"gateway_user\":\"bob\",\"gateway_groups\":[\"g1\"],\
+             \"cookie\":{\"countersign\":\"ours\",\"k\":1},\"session_cookie\":{\"questions\":{\"t\":\"T-1\"}}}\n"
+        );
+        let denied = |remarks, message: Option<&str>| {
+            let denial = Denial::Decided { remarks: Box::new(remarks), message: message.map(Into::into) };
+            said(Kind::Authenticate, &Verdict::Reject(denial.into()), &SessionCookie::default())
+        };
+        let told = denied(Remarks { reason: Some("é".into()), ..Remarks::default() }, Some("go away"));
+        assert!(
+            told.contains(r#""additional_metadata":"{\"reason\": \"\\u00e9\"}","reason":"go away","cookie":{"k":1}"#)
+        );
+        let untold = denied(Remarks::default(), None);
+        assert!(untold.contains(r#""additional_metadata":"{\"reason\": \"N/A\"}","reason":"N/A""#), "{untold}");
+    }
+
+    #[test]
+    fn every_denial_has_its_two_reasons() {
+        let fault = |class| Fault { class, code: "c", service: None, reason: "why".into() };
+        let cases: [(Reject, &str, &str); 10] = [
+            (Denial::NoClaimant.into(), "No username identified", "N/A"),
+            (Denial::TooManySessions { limit: 5 }.into(), "Connection limit reached", "N/A"),
+            (Denial::Undecided.into(), "Unexpected error occured, authentication steps yield None", "N/A"),
+            (Denial::WrongCode.into(), "the code matches no time step near now", "Authentication failed"),
+            (
+                Denial::Uncounted { missing: "client_ip" }.into(),
+                "[connection_limit] counts sessions, and the request has no client_ip",
+                "Access denied",
+            ),
+            (fault(Class::CommunicationError).into(), "why", "Communication Error"),
+            (fault(Class::ServiceUnreachable).into(), "why", "Backend service unreachable"),
+            (fault(Class::InvalidRequest).into(), "why", "Invalid request"),
+            (fault(Class::InternalError).into(), "why", "Internal error"),
+            (Fault { reason: String::new(), ..fault(Class::CommunicationError) }.into(), "N/A", "Communication Error"),
+        ];
+        for (reject, expected, shown) in cases {
+            let line = said(Kind::Authenticate, &Verdict::Reject(reject), &SessionCookie::default());
+            let expected = format!(r#"{{"reason": "{expected}"}}"#);
+            assert_eq!(metadata(&line), expected);
+            assert!(
+                line.contains(&format!(r#","reason":"{shown}","cookie":{{"k":1}},"session_cookie":{{"z":2}}}}"#)),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_last_line_is_a_denial() {
+        let value: serde_json::Value = serde_json::from_slice(LAST).unwrap();
+        assert_eq!(value.get("verdict").and_then(|verdict| verdict.as_str()), Some("DENY"));
+    }
+}
