@@ -12,6 +12,11 @@
 #[expect(dead_code, reason = "each test file uses a part of the rig")]
 mod rig;
 
+#[path = "configuration/policy.rs"]
+mod policy;
+#[path = "configuration/sps.rs"]
+mod sps;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};

@@ -83,6 +83,8 @@ impl Source {
     }
 }
 
+const NO_STORE: &str = "$ stands for what [credential_store] keeps, which is not there; write it, or $$ for a $";
+
 /// What follows a reference to its value.
 pub type Follow<'a> = &'a dyn Fn(&SecretRef) -> Result<Secret<String>, String>;
 
@@ -100,8 +102,14 @@ pub fn resolve(sections: &mut [Section], follow: Follow<'_>, mistakes: &mut Mist
         if !section.entries.iter().any(|entry| entry.value == "$" || entry.value == "$$") {
             continue;
         }
-        // What nobody knows is nobody's to resolve.
-        let Some(known) = known::options(&section.name) else { continue };
+        // What nobody knows is nobody's to resolve; but an SPS plugin would end where it asks for it.
+        let Some(known) = known::options(&section.name) else {
+            for entry in section.entries.iter().filter(|entry| entry.value == "$" && store.is_none()) {
+                let (name, option) = (Foreign(&section.name).to_string(), Foreign(&entry.name).to_string());
+                mistakes.at_option(entry.line, &name, &option, NO_STORE);
+            }
+            continue;
+        };
         for entry in &mut section.entries {
             if entry.value == "$$" {
                 "$".clone_into(&mut entry.value);
@@ -111,10 +119,12 @@ pub fn resolve(sections: &mut [Section], follow: Follow<'_>, mistakes: &mut Mist
                 continue;
             }
             let (name, option) = (Foreign(&section.name).to_string(), Foreign(&entry.name).to_string());
-            let mut note = |text: &str| mistakes.at_option(entry.line, &name, &option, text);
+            let line = entry.line;
+            let mut note = |text: &str| mistakes.at_option(line, &name, &option, text);
+            entry.origin = Origin::Nowhere;
             let source = match &store {
                 None => {
-                    note("$ stands for what [credential_store] keeps, which is not there; write it, or $$ for a $");
+                    note(NO_STORE);
                     continue;
                 }
                 Some(None) => continue,
@@ -126,6 +136,7 @@ pub fn resolve(sections: &mut [Section], follow: Follow<'_>, mistakes: &mut Mist
             };
             if is_secret(&known, &entry.name) {
                 entry.value = written(&place);
+                entry.origin = Origin::Written;
                 continue;
             }
             match follow(&place) {

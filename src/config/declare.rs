@@ -54,9 +54,10 @@ pub fn value<T: Value>(section: Option<&Section>, name: &str, default: &str, mis
         return T::parse(default);
     };
     let note = |what: String| {
-        // What another file holds is not repeated: it may be a secret put into the wrong one.
         let what = match entry.origin {
+            Origin::Nowhere => return,
             Origin::Written => what,
+            // What another file holds is not repeated: it may be a secret put into the wrong one.
             Origin::Stored => format!("expected {}, which what [credential_store] keeps is not", T::expected()),
         };
         mistakes.at_option(entry.line, &section.name, name, what);

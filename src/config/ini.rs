@@ -49,7 +49,7 @@ impl Entry {
     pub fn shown_value(&self) -> &str {
         match self.origin {
             Origin::Written => &self.value,
-            Origin::Stored => "<redacted>",
+            Origin::Stored | Origin::Nowhere => "<redacted>",
         }
     }
 }
@@ -61,6 +61,8 @@ pub enum Origin {
     Written,
     /// Where `[credential_store]` says.
     Stored,
+    /// Nowhere, which was told already.
+    Nowhere,
 }
 
 /// The sections of `text` in order, by the rules that `mistakes` names; what is wrong with its form goes there.

@@ -87,7 +87,6 @@ pub fn is_network_section(name: &str) -> bool {
 
 impl Network {
     /// Nothing: what is in the file is put in when all of it was read.
-    #[expect(clippy::unnecessary_wraps, reason = "as every group of options is read")]
     pub fn read(_: Option<&Section>, _: &mut Mistakes) -> Option<Self> {
         Some(Self::default())
     }
