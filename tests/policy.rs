@@ -336,7 +336,7 @@ fn where_the_directory_is_in_trouble_a_second_factor_is_needed_and_reason_and_lo
 fn a_directory_that_says_nothing_costs_no_verdict_its_deadline() {
     let silent = Blackhole::new();
     let (home, _) = home(&format!(
-        "[ldap_server]\nname = corp\n[ldap_server corp]\nurl = ldap://{}\nbase_dn = dc=x\ntimeout = 1\n\
+        "[ldap_server]\nname = corp\n[ldap_server corp]\nurl = ldap://{}\nallow_insecure_ldap = yes\nbase_dn = dc=x\ntimeout = 1\n\
          [whitelist source=ldap_server_group]\nallow = all_users\nexcept = dba\n",
         silent.host()
     ));

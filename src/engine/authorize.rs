@@ -154,7 +154,8 @@ impl Engine {
 
     fn go_on(&self, story: &Story<'_>, admission: Admission) -> Result<Verdict, End> {
         // Where nothing is new, the one that came stays.
-        let is_new = self.policy.connection_limit.is_some() || story.cookie.is_some_and(|cookie| cookie.handle.is_some());
+        let is_new =
+            self.policy.connection_limit.is_some() || story.cookie.is_some_and(|cookie| cookie.handle.is_some());
         let cookie = match is_new {
             true => Some(self.seal(self.carried(story), story.session(), &story.claimant)?),
             false => None,
