@@ -35,6 +35,10 @@ impl Engine {
                 return self.let_in(&story, Admission::cached()).await.map(Before::LetIn);
             }
         }
+        if self.policy.user_attribute.is_some() {
+            // Nobody waits for the store as long as for a directory.
+            self.settle(&story).await?;
+        }
         let identity = self.identity(&story).await;
         Ok(Before::Needed(story.named(identity)))
     }
@@ -73,7 +77,7 @@ impl Engine {
     }
 
     /// The name that goes to the client: explicit mapping → directory → domain.
-    async fn identity(&self, story: &Story<'_>) -> MfaIdentity {
+    pub(super) async fn identity(&self, story: &Story<'_>) -> MfaIdentity {
         let mut name = mapping::explicit(&self.policy.explicit, &story.claimant.0);
         if let (Some(attribute), Some(directory)) = (&self.policy.user_attribute, &self.directory) {
             match directory.attribute(&name, attribute, story.moment.until()).await {

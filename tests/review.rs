@@ -1,0 +1,49 @@
+//! What somebody would try who wants to be let in without being the claimant, or to keep others out.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where its helpers fail")]
+
+#[expect(dead_code, reason = "no test uses all of the rig")]
+mod rig;
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::thread;
+
+use rig::http::Response;
+use rig::web::Web;
+use rig::{Home, Phone, attempt, request};
+use serde_json::json;
+
+const NOW: u64 = 1_800_000_000;
+
+#[test]
+fn a_directory_that_hangs_keeps_nobody_else_from_the_store() {
+    let web = Web::always(Response::json(200, &json!({"ok": true})));
+    let phone = Phone::new(2);
+    let home = Home::with(&[("bob", &phone)]);
+    home.set_clock(NOW);
+    home.set("plugin", "clients", "http corp, totp");
+    // A port that nobody listens at, until somebody does who says nothing.
+    let place = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    home.append(&format!(
+        "[http corp]\nurl = {}\nallow_insecure_http = yes\n[http corp otp]\nrequest = POST /otp\n\
+         json = {{\"user\": \"{{user}}\", \"code\": \"{{otp}}\"}}\nsuccess = /ok = true\nfailure = /ok = false\n\
+         [authentication_cache]\nreuse_limit = 1\n\
+         [ldap_server]\nname = corp\n[ldap_server corp]\nurl = ldap://{place}\nallow_insecure_ldap = yes\n\
+         base_dn = dc=x\ntimeout = 20\n[usermapping source=ldap_server]\nuser_attribute = mail\n",
+        web.url("")
+    ));
+    let of_alice = || request(2, "alice", json!({}));
+    assert_eq!(home.ask_one(&attempt(1, "alice", "1")).told(), "accept");
+    assert_eq!(home.ask_one(&of_alice()).basis.as_deref(), Some("cached"));
+    // Used up: what is remembered is removed, and the directory is asked for the name.
+    let silent = TcpListener::bind(place).unwrap();
+    let mut command = home.command(&["serve"]);
+    let line = format!("{}\n", of_alice());
+    let hanging = thread::spawn(move || rig::finish(&mut command, line.as_bytes()));
+    let (asked, _) = silent.accept().unwrap();
+    let store = File::open(home.store()).unwrap();
+    assert!(store.try_lock().is_ok(), "the store is held while a directory is asked");
+    drop((store, asked, silent));
+    assert!(hanging.join().unwrap().stdout.contains("need_info"));
+}
