@@ -47,3 +47,15 @@ fn a_directory_that_hangs_keeps_nobody_else_from_the_store() {
     drop((store, asked, silent));
     assert!(hanging.join().unwrap().stdout.contains("need_info"));
 }
+
+#[test]
+fn a_question_under_the_key_of_the_one_time_password_is_refused() {
+    // Its answer would be the code, in clear for every plugin of the session.
+    let home = Home::init();
+    home.append("[question_1]\nprompt = Ticket:\nkey = otp\n");
+    for arguments in [&["check"][..], &["gateway", "sps"]] {
+        let said = home.run(arguments, "");
+        let told = format!("{}{}", said.stdout, said.stderr);
+        assert!(said.status != Some(0) && told.contains("[question_1] key: is where"), "{said:?}");
+    }
+}

@@ -13,6 +13,7 @@ use crate::config::mistake::{Mistakes, suggestion};
 use crate::config::reading::Reading;
 use crate::config::value::YesNo;
 use crate::domain::foreign::Foreign;
+use crate::domain::outcome::OTP;
 use crate::policy::cache::CacheRule;
 use crate::policy::exemption::Exemption;
 use crate::policy::identify::UpnSuffix;
@@ -204,6 +205,10 @@ impl<'a> File<'a> {
                 continue;
             };
             let Some(question) = self.question(section, mistakes) else { continue };
+            if question.key == OTP {
+                let text = "is where the one-time password comes, which is not for other plugins; take another";
+                mistakes.at_option(section.line_of("key"), &section.name, "key", text);
+            }
             if let Some(first) = keys.insert(question.key.clone(), number) {
                 let text = format_args!("is the key of [question_{first}] already, so this question is not asked");
                 mistakes.passed_over_at_option(section.line_of("key"), &section.name, "key", text);
