@@ -202,6 +202,23 @@ fn the_first_call_makes_key_and_store_and_every_text_has_a_file_of_its_own() {
 }
 
 #[test]
+fn a_file_that_another_call_takes_away_meanwhile_is_no_reason_to_deny() {
+    if !has_python() {
+        return;
+    }
+    let plugin = Plugin::unpack(None);
+    let (_, log) = plugin.call(CONFIGURATION, "authenticate", &arguments(None));
+    // What was listed is renamed before it is looked at, as the file of another first call is.
+    let call = "import os, sys; sys.dont_write_bytecode = True; sys.path.insert(0, sys.argv[1]); import main; \
+                new = os.path.join(sys.argv[2], 'configuration-new'); open(new, 'w').close(); \
+                listed = list(os.scandir(sys.argv[2])); os.unlink(new); os.scandir = lambda _: listed; \
+                main.forget(sys.argv[2])";
+    let mut command = Command::new("python3");
+    finish(command.args(["-c", call]).arg(&plugin.dir).arg(plugin.state()), b"").ok();
+    assert!(!log.contains("gave no verdict"), "{log}");
+}
+
+#[test]
 fn a_configuration_that_cannot_be_used_denies_and_says_where() {
     if !has_python() {
         return;

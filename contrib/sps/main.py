@@ -76,8 +76,11 @@ class Plugin:
 def forget(home):
     """Removes the configurations that nobody used for a day."""
     for entry in list(os.scandir(home)):
-        if entry.name.startswith("configuration-") and entry.stat().st_mtime < time.time() - 86400:
-            os.unlink(entry.path)
+        try:
+            if entry.name.startswith("configuration-") and entry.stat().st_mtime < time.time() - 86400:
+                os.unlink(entry.path)
+        except FileNotFoundError:
+            pass  # Another call gave it its name, or removed it, meanwhile.
 
 
 def program():
