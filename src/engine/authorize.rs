@@ -31,14 +31,14 @@ impl Engine {
     /// Proof → connection limit → what a client has to say → accept.
     pub(super) async fn authorize(&self, story: Story<'_>) -> Result<Verdict, End> {
         let (footing, reason) = self.proof(&story).await?;
-        let taken = self.take_session_slot(&story).await?;
+        let (taken, request) = (self.take_session_slot(&story).await?, story.request);
         let verdict = match self.clients.iter().find(|wired| wired.client.authorizes()) {
             None => self.go_on(&story, Admission::authorized(footing, reason)),
-            Some(wired) => self.ask_to_authorize(&story, wired, Admission::authorized(footing, reason)).await,
+            Some(wired) => self.ask_to_authorize(story, wired, Admission::authorized(footing, reason)).await,
         };
         if verdict.is_err() && taken == Taken::Now {
             // Nothing goes on that would give it back.
-            self.release_session_slots(&story.request.session).await?;
+            self.release_session_slots(&request.session).await?;
         }
         verdict
     }
@@ -104,7 +104,7 @@ impl Engine {
     }
 
     /// What the client says, which may ask the claimant something first.
-    async fn ask_to_authorize(&self, story: &Story<'_>, wired: &Wired, admission: Admission) -> Result<Verdict, End> {
+    async fn ask_to_authorize(&self, story: Story<'_>, wired: &Wired, admission: Admission) -> Result<Verdict, End> {
         let (section, now) = (wired.client.section(), story.moment.now);
         let held = match story.cookie.and_then(|cookie| cookie.handle).map(held::named) {
             Some(id) => held::find(&*self.store, &self.sealer, story.owner(), &id, now).await.map_err(own_fault)?,
@@ -113,9 +113,15 @@ impl Engine {
         let held = held.filter(|held| held.kind == Kind::Authorizing && held.section == section);
         let answered = held.as_ref().map(|held| story.request.answers.answer(&held.prompt.key));
         if let (Some(held), Some(None)) = (&held, &answered) {
-            return self.ask_to_go_on(story, held);
+            return self.ask_to_go_on(&story, held);
         }
-        self.settle(story).await?;
+        self.settle(&story).await?;
+        // The service is asked about whom it knows, not about whoever has the claimant's name there.
+        let identity = match &held {
+            Some(held) => held.identity.clone(),
+            None => self.identity(&story).await,
+        };
+        let story = story.named(identity);
         let state = held.as_ref().map(|held| &held.state).filter(|state| !state.expose().is_empty());
         let reached = if held.is_some() { Reach::Answered } else { Reach::NotSent };
         let attempt = story.attempt();
@@ -132,14 +138,14 @@ impl Engine {
                     let mut shared = story.aside.session_cookie.borrow_mut();
                     shared.others.extend(remarks.session_cookie.clone());
                 }
-                self.go_on(story, admission.agreed(section.to_owned(), proof))
+                self.go_on(&story, admission.agreed(section.to_owned(), proof))
             }
             Ok(Outcome::Denied(denial)) => Err(End::Denied(denial, Some(section.to_owned()))),
             Ok(Outcome::Ask { prompt, state }) => {
                 let id = held::new_id().map_err(own_fault)?;
                 let held = story.held(id, Kind::Authorizing, section.to_owned(), prompt, None, state);
                 held::hold(&*self.store, &self.sealer, story.owner(), &held, now).await.map_err(own_fault)?;
-                self.ask_to_go_on(story, &held)
+                self.ask_to_go_on(&story, &held)
             }
             // Nothing is sent to a device here.
             Ok(Outcome::Pushed { show: _, state: _ }) => Err(End::Denied(Denial::Undecided, Some(section.to_owned()))),
