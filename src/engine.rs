@@ -207,7 +207,7 @@ impl Engine {
             Err(End::Denied(denial, service)) => Verdict::Reject(self.denied(denial, service)),
             Err(End::Fault(fault)) => Verdict::Reject(fault.into()),
         };
-        let Aside { session_cookie, troubles, identity } = aside;
+        let Aside { session_cookie, troubles, identity, directory_until: _ } = aside;
         let troubles = troubles.into_inner();
         explain(&mut verdict, &troubles);
         let (session_cookie, identity) = (session_cookie.into_inner(), identity.into_inner());

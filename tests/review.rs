@@ -59,3 +59,19 @@ fn a_question_under_the_key_of_the_one_time_password_is_refused() {
         assert!(said.status != Some(0) && told.contains("[question_1] key: is where"), "{said:?}");
     }
 }
+
+#[test]
+fn all_questions_to_a_directory_that_hangs_share_its_time() {
+    let home = Home::init();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    home.append(&format!(
+        "[ldap_server]\nname = corp\n[ldap_server corp]\nurl = ldap://{}\nallow_insecure_ldap = yes\nbase_dn = dc=x\n\
+         timeout = 1\n[whitelist source=ldap_server_group]\nallow = no_user\nexcept = admins\n\
+         [usermapping source=ldap_server]\nuser_attribute = mail\n",
+        silent.local_addr().unwrap()
+    ));
+    assert_eq!(home.ask_one(&request(1, "alice", json!({}))).verdict(), "need_info");
+    let log = home.log();
+    assert!(log.contains("a second factor is needed"), "{log}");
+    assert!(log.contains("there was no time left to ask the directory: the name goes on as it is"), "{log}");
+}

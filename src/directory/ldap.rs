@@ -187,6 +187,10 @@ impl Directory for LdapDirectory {
         &self.server.settings.name
     }
 
+    fn timeout(&self) -> Duration {
+        self.server.timeout()
+    }
+
     fn attribute<'a>(&'a self, user: &'a str, attribute: &'a str, until: Instant) -> Answer<'a, Option<String>> {
         Box::pin(self.find_attribute(user, attribute, until))
     }

@@ -9,7 +9,7 @@ mod server;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -28,6 +28,9 @@ pub struct DirectoryError(pub String);
 pub trait Directory {
     /// What `[ldap_server] name` calls it.
     fn name(&self) -> &str;
+
+    /// How long everything may take that one verdict wants of it.
+    fn timeout(&self) -> Duration;
 
     /// The first value of `attribute` of `user`'s entry: `None` where there is no such user, or no such value.
     ///

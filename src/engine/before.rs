@@ -1,8 +1,11 @@
 //! What comes before the second factor: exemptions, the authentication cache, and under which name it is asked for.
 
+use std::time::Instant;
+
 use super::admit::Admission;
 use super::story::Story;
 use super::{End, Engine};
+use crate::clock;
 use crate::config::policy::NamedExemption;
 use crate::directory::{Directory, DirectoryError};
 use crate::domain::claimant::MfaIdentity;
@@ -57,7 +60,7 @@ impl Engine {
             }
         }
         let (exemption, directory) = (self.policy.exempt_groups.as_ref()?, self.directory.as_ref()?);
-        let groups = directory.groups(name, story.moment.until()).await;
+        let groups = directory.groups(name, directory_until(story, &**directory)).await;
         let said = match &groups {
             Ok(Some(groups)) if exemption.exempts_member(groups) => {
                 let reason = format!("their groups in {} exempt this user", Foreign(directory.name()));
@@ -80,7 +83,7 @@ impl Engine {
     pub(super) async fn identity(&self, story: &Story<'_>) -> MfaIdentity {
         let mut name = mapping::explicit(&self.policy.explicit, &story.claimant.0);
         if let (Some(attribute), Some(directory)) = (&self.policy.user_attribute, &self.directory) {
-            match directory.attribute(&name, attribute, story.moment.until()).await {
+            match directory.attribute(&name, attribute, directory_until(story, &**directory)).await {
                 Ok(Some(value)) => name = value,
                 Ok(None) => {
                     let text = format!("no {attribute} is known of this user: the name goes on as it is");
@@ -110,4 +113,12 @@ impl Engine {
     fn trouble(&self, story: &Story<'_>, directory: &dyn Directory, error: &DirectoryError, so: &str) {
         story.aside.tell(format!("directory {} could not be asked: {error}: {so}", Foreign(directory.name())));
     }
+}
+
+/// Until when `directory` may be asked: all its answers to one request share its time.
+fn directory_until(story: &Story<'_>, directory: &dyn Directory) -> Instant {
+    let shared = &story.aside.directory_until;
+    let until = shared.get().unwrap_or_else(|| clock::after(directory.timeout()));
+    shared.set(Some(until));
+    until.min(story.moment.until())
 }

@@ -1,6 +1,7 @@
 //! What one decision is about, and in whose place it is made.
 
 use std::cell::{Cell, RefCell};
+use std::time::Instant;
 
 use super::End;
 use super::held::{Absent, Held, Kind, Owner};
@@ -28,6 +29,8 @@ pub struct Aside {
     /// What went wrong on the way, and did not end it.
     pub troubles: RefCell<Vec<String>>,
     pub identity: RefCell<Option<MfaIdentity>>,
+    /// Until when the directory may be asked: from the first question on.
+    pub directory_until: Cell<Option<Instant>>,
 }
 
 impl Aside {
