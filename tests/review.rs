@@ -75,3 +75,15 @@ fn all_questions_to_a_directory_that_hangs_share_its_time() {
     assert!(log.contains("a second factor is needed"), "{log}");
     assert!(log.contains("there was no time left to ask the directory: the name goes on as it is"), "{log}");
 }
+
+#[test]
+fn a_password_in_an_address_that_is_refused_is_not_repeated() {
+    let home = Home::init();
+    home.append(
+        "[ldap_server corp]\nurl = ldap://u:CANARY@h\nbase_dn = dc=x\n[https_proxy]\nserver = http://u:CANARY@p\n",
+    );
+    let said = home.run(&["check"], "");
+    let told = format!("{}{}", said.stdout, said.stderr);
+    assert!(told.contains("url: expected") && told.contains("server: expected"), "{told}");
+    assert!(!told.contains("CANARY") && told.contains("found \"<redacted>@h\""), "{told}");
+}

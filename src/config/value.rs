@@ -4,6 +4,7 @@ mod network;
 mod policy;
 mod remote;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use crate::domain::authenticator::Algorithm;
@@ -40,9 +41,17 @@ pub trait Value: Sized {
             if Self::SECRET {
                 format!("expected {expected}")
             } else {
-                format!("expected {expected}, found \"{}\"", Foreign(text))
+                format!("expected {expected}, found \"{}\"", Foreign(&without_login(text)))
             }
         })
+    }
+}
+
+/// `text` without the name and the password that may stand in it where it was meant for an address.
+fn without_login(text: &str) -> Cow<'_, str> {
+    match text.rsplit_once('@') {
+        Some((login, host)) if login.contains(':') => Cow::Owned(format!("<redacted>@{host}")),
+        Some(_) | None => Cow::Borrowed(text),
     }
 }
 
