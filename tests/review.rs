@@ -10,9 +10,11 @@ use std::net::TcpListener;
 use std::thread;
 
 use rig::http::Response;
+use rig::okta::Okta;
+use rig::slapd::{Slapd, User};
 use rig::web::Web;
-use rig::{Home, Phone, attempt, request};
-use serde_json::json;
+use rig::{Gateway, Home, Phone, attempt, request};
+use serde_json::{Value, json};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -86,4 +88,41 @@ fn a_password_in_an_address_that_is_refused_is_not_repeated() {
     let told = format!("{}{}", said.stdout, said.stderr);
     assert!(told.contains("url: expected") && told.contains("server: expected"), "{told}");
     assert!(!told.contains("CANARY") && told.contains("found \"<redacted>@h\""), "{told}");
+}
+
+/// A push at once: over http nobody can be asked.
+fn push(id: u64, user: &str) -> Value {
+    request(id, user, json!({"session_id": "s1", "protocol": "http"}))
+}
+
+#[test]
+fn a_session_that_ends_takes_its_push_with_it_under_whatever_name_it_was_sent() {
+    let Some(slapd) = Slapd::start(&[User::new("ada").with("mail", &["alice"])], &[]) else { return };
+    let okta = Okta::start();
+    let home = okta.home("");
+    home.append(&format!(
+        "[ldap_server]\nname = corp\n{}[usermapping source=ldap_server]\nuser_attribute = mail\n",
+        slapd.ini("corp")
+    ));
+    let mut gateway = Gateway::start(&home);
+    gateway.send(&push(1, "ada"));
+    okta.wait_for("GET", "/transactions/t1", 1);
+    let ended = json!({"type": "session_ended", "id": 2, "session_id": "s1", "gateway_user": "ada"});
+    assert_eq!(gateway.ask(&ended).told(), "accept");
+    assert_eq!(gateway.answer(1).told(), "policy_denied/cancelled");
+    gateway.end().1.ok();
+}
+
+#[test]
+fn a_push_is_joined_by_its_claimant_only_though_another_has_the_same_name_at_the_service() {
+    let okta = Okta::start();
+    let home = okta.home("");
+    home.append("[usermapping source=explicit]\nada = alice\nbea = alice\n");
+    let mut gateway = Gateway::start(&home);
+    gateway.send(&push(1, "ada"));
+    okta.wait_for("GET", "/transactions/t1", 1);
+    assert_eq!(gateway.ask(&push(2, "bea")).told(), "authentication_failure/push_outstanding");
+    okta.press("alice", "SUCCESS");
+    assert_eq!(gateway.answer(1).told(), "accept");
+    gateway.end().1.ok();
 }

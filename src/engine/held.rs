@@ -84,7 +84,7 @@ pub struct Held {
 }
 
 /// Whose challenge it is, by the name that the gateway says: nobody else's answer is taken.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner<'a> {
     pub subscriber: &'a Subscriber,
     pub session: Option<&'a str>,

@@ -16,7 +16,6 @@ use crate::clock;
 use crate::config::value::PushMode;
 use crate::domain::attempt::Numbers;
 use crate::domain::challenge::ChallengeId;
-use crate::domain::claimant::Subscriber;
 use crate::domain::outcome::{ClientState, Denial};
 use crate::domain::request::Request;
 use crate::domain::verdict::Verdict;
@@ -77,7 +76,7 @@ impl Engine {
         let (subscriber, session) = (&story.origin.subscriber, story.session());
         let until = story.moment.until();
         for round in 0.. {
-            match self.pushes.running(subscriber, session) {
+            match self.pushes.running(subscriber, story.owner()) {
                 Some(true) => {
                     let Some(ended) = self.pushes.join(subscriber, until).await else { continue };
                     return self.ended(story, &ended).await;
@@ -219,7 +218,7 @@ impl Engine {
     /// Runs a push whose slot is taken, or joins the one that runs for the same challenge.
     pub(super) async fn run_push(&self, story: &Story<'_>, course: Rc<Course>, begin: Begin) -> Result<Verdict, End> {
         let (subscriber, until) = (&story.origin.subscriber, story.moment.until());
-        let joined = match self.pushes.running(subscriber, story.session()) {
+        let joined = match self.pushes.running(subscriber, story.owner()) {
             Some(true) => {
                 self.settle(story).await?;
                 self.pushes.join(subscriber, until).await
@@ -292,7 +291,7 @@ impl Engine {
 
     /// Takes back a push whose claimant typed a code in its place, and did not wait for it.
     pub(super) fn forget_push(&self, story: &Story<'_>, wired: &Wired, held: &Held) {
-        if self.pushes.running(&story.origin.subscriber, story.session()).is_none() {
+        if self.pushes.running(&story.origin.subscriber, story.owner()).is_none() {
             let course = self.course(story, wired, held.id.clone(), Standing::Own);
             let _ = course.state.set(held.state.clone());
             course.abandon();
@@ -305,18 +304,16 @@ impl Engine {
         if self.clients.iter().all(|wired| wired.client.push() == Push::Unable) {
             return Ok(());
         }
-        // Under which name it was sent, the cookie may know better than the mapping.
         let handle = story.cookie.and_then(|cookie| cookie.handle).map(held::named);
         let held = match &handle {
             Some(id) => held::find(&*self.store, &self.sealer, story.owner(), id, story.moment.now).await,
             None => Ok(None),
         };
         let held = held.map_err(own_fault)?.filter(|held| held.kind == held::Kind::Pushed);
-        let subscriber = held.as_ref().map(|held| Subscriber::canonical(&held.identity.0));
-        let subscriber = subscriber.as_ref().unwrap_or(&story.origin.subscriber);
         self.pushes.forget(story.owner().subscriber, session);
-        if self.pushes.running(subscriber, Some(session)) == Some(true) {
-            self.pushes.end(subscriber, Denial::Cancelled);
+        // Under which name it was sent, only a directory may know: it is looked for by its session.
+        if let Some(subscriber) = self.pushes.of_session(story.owner()) {
+            self.pushes.end(&subscriber, Denial::Cancelled);
             return Ok(());
         }
         let held = match held {

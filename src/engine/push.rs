@@ -76,6 +76,11 @@ impl Person {
     fn owner(&self) -> Owner<'_> {
         Owner { subscriber: &self.owner, session: self.session.session_id.as_deref() }
     }
+
+    /// Whether it is the `owner`'s, whose session has an id.
+    fn is_owned_by(&self, owner: Owner<'_>) -> bool {
+        owner.session.is_some() && self.owner() == owner
+    }
 }
 
 /// How a push begins.
@@ -379,11 +384,17 @@ impl Pushes {
         std::mem::take(&mut *self.chores.borrow_mut())
     }
 
-    /// Whether a push of `subscriber` runs, and whether it is of `session`.
-    pub fn running(&self, subscriber: &Subscriber, session: Option<&str>) -> Option<bool> {
+    /// Whether a push of `subscriber` runs, and whether it is the owner's: others may have the same name at the client.
+    pub fn running(&self, subscriber: &Subscriber, owner: Owner<'_>) -> Option<bool> {
         let running = self.running.borrow();
-        let course = &running.get(subscriber)?.course;
-        Some(session.is_some() && course.person.session.session_id.as_deref() == session)
+        Some(running.get(subscriber)?.course.person.is_owned_by(owner))
+    }
+
+    /// Whose push the owner's session waits for, where it does.
+    pub fn of_session(&self, owner: Owner<'_>) -> Option<Subscriber> {
+        let running = self.running.borrow();
+        let found = running.iter().find(|(_, running)| running.course.person.is_owned_by(owner));
+        found.map(|(subscriber, _)| subscriber.clone())
     }
 
     /// Begins a push and waits for it.
@@ -426,8 +437,8 @@ impl Pushes {
     }
 
     /// Ends the push of `subscriber`'s session, because a code was accepted in its place.
-    pub fn supersede(&self, subscriber: &Subscriber, session: Option<&str>) {
-        if self.running(subscriber, session) == Some(true) {
+    pub fn supersede(&self, subscriber: &Subscriber, owner: Owner<'_>) {
+        if self.running(subscriber, owner) == Some(true) {
             self.end(subscriber, Denial::Superseded);
         }
     }

@@ -94,7 +94,7 @@ impl Engine {
                         self.forget_push(story, wired, held);
                     }
                 }
-                self.pushes.supersede(&story.origin.subscriber, story.session());
+                self.pushes.supersede(&story.origin.subscriber, story.owner());
                 self.accept_proved(story, wired, proof, standing).await
             }
             Ok(Outcome::Denied(denial)) => Err(End::Denied(denial, Some(client.section().to_owned()))),
