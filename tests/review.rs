@@ -126,3 +126,21 @@ fn a_push_is_joined_by_its_claimant_only_though_another_has_the_same_name_at_the
     assert_eq!(gateway.answer(1).told(), "accept");
     gateway.end().1.ok();
 }
+
+#[test]
+fn what_is_no_text_in_the_place_of_our_cookie_is_foreign_and_the_log_says_so() {
+    let home = Home::init();
+    let call = |cookie: Value| {
+        json!({"hook": "authenticate", "arguments": {
+            "cookie": {"countersign": cookie}, "session_cookie": {}, "session_id": "s1", "protocol": "ssh",
+            "connection_name": "ssh", "client_ip": "192.0.2.7", "client_port": 50022, "client_hostname": null,
+            "gateway_user": "alice", "gateway_domain": null, "server_username": "root", "server_domain": null,
+            "key_value_pairs": {},
+        }})
+    };
+    for cookie in [json!(1), json!(true), json!(["x"]), json!({"successful_authentication": true}), json!("x")] {
+        let said = home.run(&["gateway", "sps"], format!("{}\n", call(cookie))).ok();
+        assert!(said.stdout.contains("NEEDINFO"), "{said:?}");
+    }
+    assert_eq!(home.log().matches("cookie=\"foreign\"").count(), 5, "{}", home.log());
+}

@@ -134,6 +134,10 @@ fn cookie(value: Option<Json>) -> Result<Option<Secret<String>>, Fault> {
     let ours = fields.iter_mut().find(|(key, _)| key == COOKIE);
     Ok(match ours {
         Some((_, Json::Text(text))) => Some(Secret::new(std::mem::take(text))),
-        Some((_, Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_))) | None => None,
+        // No cookie of ours is empty: what stands there was put there by somebody else, and the log says so.
+        Some((_, Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_))) => {
+            Some(Secret::new(String::new()))
+        }
+        Some((_, Json::Null)) | None => None,
     })
 }
