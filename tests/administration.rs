@@ -1082,7 +1082,7 @@ fn the_help_of_each_command_tells_its_options() {
         ("show", &["json"]),
         ("remove", &["id", "all"]),
         ("unlock", &["source"]),
-        ("check", &[]),
+        ("check", &["gateway"]),
         ("doctor", &["json"]),
         ("explain", &["at", "json"]),
         ("example", &[]),

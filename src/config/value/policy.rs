@@ -1,6 +1,7 @@
 //! The types of options of the policy sections.
 
 use super::{Level, Value};
+use crate::config::filter::{Place, SearchFilter};
 use crate::policy::cache::Reuse;
 use crate::policy::exemption::Allow;
 use crate::policy::identify::UpnSuffix;
@@ -165,7 +166,7 @@ impl Value for UserFilter {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        (is_filter(text) && text.contains("{user}")).then(|| Self(text.to_owned()))
+        SearchFilter::parse(text, &[Place::User]).is_ok().then(|| Self(text.to_owned()))
     }
 }
 
@@ -179,27 +180,8 @@ impl Value for GroupFilter {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let names_user = text.contains("{user}") || text.contains("{dn}");
-        (is_filter(text) && names_user).then(|| Self(text.to_owned()))
+        SearchFilter::parse(text, &Place::ALL).is_ok().then(|| Self(text.to_owned()))
     }
-}
-
-/// Whether `text` is one pair of parentheses with pairs in it, which nothing closes too soon.
-fn is_filter(text: &str) -> bool {
-    let mut open = 0_u32;
-    for (index, c) in text.char_indices() {
-        match c {
-            '(' => open += 1,
-            ')' if open == 0 => return false,
-            ')' => open -= 1,
-            _ if open == 0 => return false,
-            _ => {}
-        }
-        if open == 0 && index + 1 != text.len() {
-            return false;
-        }
-    }
-    !text.is_empty() && open == 0
 }
 
 /// The name of an attribute of a directory.
