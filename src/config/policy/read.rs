@@ -18,6 +18,9 @@ use crate::policy::exemption::Exemption;
 use crate::policy::identify::UpnSuffix;
 use crate::policy::mapping::Explicit;
 
+/// The keys of `key_value_pairs` that are no answers to a question.
+const RESERVED: [&str; 3] = ["otp", "gu", "username"];
+
 const USER_WHITELIST: &str = "whitelist source=user_list";
 const GROUP_WHITELIST: &str = "whitelist source=ldap_server_group";
 const DIRECTORY_MAPPING: &str = "usermapping source=ldap_server";
@@ -204,6 +207,11 @@ impl<'a> File<'a> {
                 continue;
             };
             let Some(question) = self.question(section, mistakes) else { continue };
+            if RESERVED.contains(&question.key.as_str()) {
+                let text =
+                    "is a key of the login itself: its answer would be a code, or name somebody else; expected another";
+                mistakes.at_option(section.line_of("key"), &section.name, "key", text);
+            }
             if let Some(first) = keys.insert(question.key.clone(), number) {
                 let text = format_args!("is the key of [question_{first}] already, so this question is not asked");
                 mistakes.passed_over_at_option(section.line_of("key"), &section.name, "key", text);
