@@ -207,6 +207,9 @@ impl Engine {
             Err(End::Denied(denial, service)) => Verdict::Reject(self.denied(denial, service)),
             Err(End::Fault(fault)) => Verdict::Reject(fault.into()),
         };
+        if let Verdict::Reject(Reject { remarks: Some(remarks), .. }) = &verdict {
+            aside.share(&remarks.session_cookie);
+        }
         let Aside { session_cookie, troubles, identity } = aside;
         let troubles = troubles.into_inner();
         explain(&mut verdict, &troubles);
@@ -412,9 +415,9 @@ impl Engine {
     }
 
     fn question(&self, prompt: &Prompt, cookie: String) -> Verdict {
-        let Prompt { text, key, echo } = prompt;
-        let (prompt, echo) = (format!("{} ", text.trim_end()), echo.unwrap_or(self.auth.disable_echo));
-        let question = Question { key: key.clone(), prompt, echo };
+        let Prompt { text, key, echo, session_cookie: _ } = prompt;
+        let echo = echo.unwrap_or(self.auth.disable_echo);
+        let question = Question { key: key.clone(), prompt: text.clone(), echo };
         Verdict::NeedInfo(NeedInfo { question, cookie: Some(cookie) })
     }
 

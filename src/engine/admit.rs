@@ -163,8 +163,7 @@ impl Engine {
             self.store.remember_verification(&key, &story.origin.subscriber, now, expires).await?;
         }
         if let Some(remarks) = &admission.remarks {
-            let mut shared = story.aside.session_cookie.borrow_mut();
-            shared.others.extend(remarks.session_cookie.clone());
+            story.aside.share(&remarks.session_cookie);
         }
         self.put_questions(story, admission, None).await
     }
@@ -184,7 +183,7 @@ impl Engine {
             let PolicyQuestion { key, prompt, echo } = question;
             let Some(answer) = story.request.answers.answer(key) else {
                 self.note("questions", || format!("[question_{}] is put", answered + 1));
-                let prompt = Prompt { text: prompt.clone(), key: key.clone(), echo: Some(*echo) };
+                let prompt = Prompt::new(prompt, key, Some(*echo));
                 story.aside.session_cookie.borrow_mut().questions.get_or_insert_default();
                 return self.put(story, admission, prompt, answered, held).await;
             };

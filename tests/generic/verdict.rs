@@ -60,7 +60,7 @@ fn a_push_is_one_request() {
     assert_eq!(gateway.ask(&push("n", "nobody")).told(), "authentication_failure/undecided");
     let enter = json!({"session_id": "b", "key_value_pairs": {"otp": ""}});
     let asked = gateway.ask(&request("b", "bob", enter));
-    assert_eq!(asked.question.as_ref().unwrap().prompt, "The number on your phone ", "{asked:?}");
+    assert_eq!(asked.question.as_ref().unwrap().prompt, "The number on your phone", "{asked:?}");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn what_a_service_says_is_made_safe_and_gives_no_code_away() {
     assert_eq!(answer.message.as_deref(), Some(long.as_str()));
     let question = json!({"key": "otp", "prompt": "1) phone\n2) \u{1b}[2Jmail"});
     let (answer, _) = told(OTP, ok(json!({"verdict": "need_info", "question": question})));
-    assert_eq!(answer.question.unwrap().prompt, "1) phone\n2) <U+001B>[2Jmail ");
+    assert_eq!(answer.question.unwrap().prompt, "1) phone\n2) <U+001B>[2Jmail");
 }
 
 #[test]

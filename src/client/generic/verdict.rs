@@ -122,12 +122,9 @@ impl Fields {
             Some(Value::String(text)) => Some(text),
             Some(_) => metadata.map(|json| python::dumps(json.get())),
         };
-        self.take("session_cookie");
-        let session_cookie: BTreeMap<String, String> =
-            session_cookie.into_iter().flatten().map(|(key, value)| (key, value.get().to_owned())).collect();
-        let size: usize = session_cookie.iter().map(|(key, value)| key.len() + value.len()).sum();
-        if metadata.as_ref().is_some_and(|text| text.len() > KEPT) || size > KEPT {
-            return Err(format!("metadata or session_cookie is longer than {KEPT} bytes"));
+        let session_cookie = self.session_cookie(session_cookie)?;
+        if metadata.as_ref().is_some_and(|text| text.len() > KEPT) {
+            return Err(format!("metadata is longer than {KEPT} bytes"));
         }
         let gateway_user = match self.text("gateway_user")? {
             None => None,
@@ -166,7 +163,8 @@ impl Fields {
 
     fn question(&mut self, text: &str) -> Result<Decision, String> {
         let written: Written = serde_json::from_str(text).map_err(|_| "session_cookie is no object".to_owned())?;
-        let Written { metadata: _, state, session_cookie: _ } = written;
+        let Written { metadata: _, state, session_cookie } = written;
+        let session_cookie = self.session_cookie(session_cookie)?;
         let question = match self.take("question") {
             None => return Err("there is no question in it".into()),
             Some(Value::Object(members)) => members,
@@ -192,7 +190,20 @@ impl Fields {
         if state.len() > STATE_LIMIT {
             return Err(format!("state is longer than {STATE_LIMIT} bytes"));
         }
-        Ok(Decision::Ask { prompt: Prompt { text: safe(&prompt), key, echo }, state })
+        let text = safe(&prompt);
+        Ok(Decision::Ask { prompt: Prompt { text, key, echo, session_cookie }, state })
+    }
+
+    /// What is to go into the session cookie.
+    fn session_cookie(
+        &mut self,
+        written: Option<BTreeMap<String, Box<RawValue>>>,
+    ) -> Result<BTreeMap<String, String>, String> {
+        self.take("session_cookie");
+        let entries: BTreeMap<String, String> =
+            written.into_iter().flatten().map(|(key, value)| (key, value.get().to_owned())).collect();
+        let size: usize = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if size > KEPT { Err(format!("session_cookie is longer than {KEPT} bytes")) } else { Ok(entries) }
     }
 }
 
