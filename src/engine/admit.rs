@@ -14,7 +14,7 @@ use crate::domain::claimant::{Claimant, MfaIdentity};
 use crate::domain::outcome::{ClientState, Denial, Factor, Prompt, Proof, Remarks};
 use crate::domain::verdict::{Accept, Basis, Footing, Verdict};
 use crate::policy::source::exact_source;
-use crate::secret::cookie::{self, Cookie, Progress, Slot};
+use crate::secret::cookie::{Cookie, Progress};
 
 /// Why a claimant is let in. There are no other reasons than those that the functions below name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,12 +239,6 @@ impl Engine {
         }
         hash.update([u8::from(source.is_some())]);
         hash.finalize().into()
-    }
-
-    /// A cookie that says `progress` and nothing else.
-    pub(super) fn new_cookie(&self, progress: Progress, story: &Story<'_>) -> Cookie {
-        let expires = story.moment.now.plus(cookie::LIFETIME);
-        Cookie { progress, answered: 0, slot: Slot::None, expires, handle: None }
     }
 }
 
