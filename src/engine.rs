@@ -4,6 +4,7 @@ mod absence;
 mod admit;
 mod authorize;
 mod before;
+mod dialogue;
 mod held;
 mod out_of_band;
 mod parcel;
@@ -25,26 +26,18 @@ use crate::domain::foreign::Foreign;
 use crate::domain::outcome::{ClientState, Denial, OTP, Prompt, Proof};
 use crate::domain::request::{Kind, Request, SessionCookie};
 use crate::domain::time::Moment;
-use crate::domain::verdict::{Footing, NeedInfo, Question, Reject, Verdict};
+use crate::domain::verdict::{Footing, Reject, Verdict};
 use crate::policy::{collect, identify};
-use crate::secret::cookie::{Binding, Cookie, Flaw, Progress};
+use crate::secret::cookie::Progress;
 use crate::secret::seal::{SealError, Sealer};
 use crate::store::{Mark, Ruling, Store, StoreError};
 use admit::Admission;
 use before::Before;
+pub use dialogue::CookieState;
 use held::{Absent, Held};
 use push::Pushes;
 pub use push::{Chore, slot as push_slot};
 use story::{Aside, Standing, Story};
-
-/// What the cookie of a request turned out to be, for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CookieState {
-    None,
-    Good,
-    Foreign,
-    Expired,
-}
 
 /// A verdict that may be said once the store has settled what it rests on.
 #[derive(Debug)]
@@ -83,7 +76,8 @@ pub type Trail = Rc<RefCell<Vec<Step>>>;
 /// One step of a decision.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// claimant, cookie, answer, client, throttle, verify, push, absence or verdict.
+    /// claimant, cookie, exemption, cache, mapping, client, answer, throttle, verify, push, absence, questions, limit or
+    /// verdict.
     pub name: &'static str,
     pub text: String,
 }
@@ -207,6 +201,9 @@ impl Engine {
             Err(End::Denied(denial, service)) => Verdict::Reject(self.denied(denial, service)),
             Err(End::Fault(fault)) => Verdict::Reject(fault.into()),
         };
+        if let Verdict::Reject(Reject { remarks: Some(remarks), .. }) = &verdict {
+            aside.share(&remarks.session_cookie);
+        }
         let Aside { session_cookie, troubles, identity, directory_until: _ } = aside;
         let troubles = troubles.into_inner();
         explain(&mut verdict, &troubles);
@@ -403,54 +400,6 @@ impl Engine {
 
     fn can_ask(&self, request: &Request) -> bool {
         collect::can_ask(request.session.protocol.as_deref(), &self.auth.interactive_protocols.0)
-    }
-
-    /// Asks the claimant; `id` names what a client waits for, where one does.
-    fn ask(&self, story: &Story<'_>, prompt: &Prompt, id: Option<&ChallengeId>) -> Result<Verdict, End> {
-        let cookie = Cookie { handle: id.and_then(held::handle), ..self.new_cookie(Progress::Asked, story) };
-        Ok(self.question(prompt, self.seal(cookie, story.session(), &story.claimant)?))
-    }
-
-    fn question(&self, prompt: &Prompt, cookie: String) -> Verdict {
-        let Prompt { text, key, echo } = prompt;
-        let (prompt, echo) = (format!("{} ", text.trim_end()), echo.unwrap_or(self.auth.disable_echo));
-        let question = Question { key: key.clone(), prompt, echo };
-        Verdict::NeedInfo(NeedInfo { question, cookie: Some(cookie) })
-    }
-
-    /// Asks what a client waits for, and keeps what the client wants back.
-    async fn ask_held(&self, story: &Story<'_>, held: &Held) -> Result<Verdict, End> {
-        let now = story.moment.now;
-        held::hold(&*self.store, &self.sealer, story.owner(), held, now).await.map_err(own_fault)?;
-        self.ask(story, &held.prompt, Some(&held.id))
-    }
-
-    fn seal(&self, cookie: Cookie, session: Option<&str>, claimant: &Claimant) -> Result<String, SealError> {
-        cookie.seal(&self.sealer, Binding { session, claimant, configuration: &self.configuration })
-    }
-
-    /// The cookie of the request, where it is ours, for this session, claimant and configuration, and not expired.
-    fn read_cookie(
-        &self,
-        request: &Request,
-        claimant: Option<&Claimant>,
-        moment: Moment,
-    ) -> (Option<Cookie>, CookieState) {
-        let Some(text) = &request.cookie else { return (None, CookieState::None) };
-        let Some(claimant) = claimant else {
-            return match request.kind {
-                // Some gateways say nothing but the session then; the cookie is not needed.
-                Kind::SessionEnded => (None, CookieState::None),
-                Kind::Authenticate | Kind::Authorize => (None, CookieState::Foreign),
-            };
-        };
-        let session = request.session.session_id.as_deref();
-        let binding = Binding { session, claimant, configuration: &self.configuration };
-        match Cookie::open(text, &self.sealer, binding, moment.now) {
-            Ok(cookie) => (Some(cookie), CookieState::Good),
-            Err(Flaw::Foreign) => (None, CookieState::Foreign),
-            Err(Flaw::Expired) => (None, CookieState::Expired),
-        }
     }
 }
 

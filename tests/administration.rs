@@ -1051,7 +1051,9 @@ fn pages() -> Vec<Page> {
             if part == "Commands:" && !entry.starts_with(' ') && word(entry) != "help" {
                 found.push(words.iter().cloned().chain([word(entry)]).collect());
             }
-            if part == "Options:" && entry.trim_start().starts_with('-') {
+            // What begins with a dash and a space is one of the values.
+            let is_option = entry.trim_start().starts_with('-') && !entry.trim_start().starts_with("- ");
+            if part == "Options:" && is_option {
                 let (_, long) = entry.split_once("--").unwrap();
                 options.insert(word(long));
                 values.extend(long.split_once('<').map(|(_, value)| word(value)));
@@ -1082,7 +1084,7 @@ fn the_help_of_each_command_tells_its_options() {
         ("show", &["json"]),
         ("remove", &["id", "all"]),
         ("unlock", &["source"]),
-        ("check", &[]),
+        ("check", &["gateway"]),
         ("doctor", &["json"]),
         ("explain", &["at", "json"]),
         ("example", &[]),

@@ -6,6 +6,9 @@
 #[expect(dead_code, reason = "no test uses all of the rig")]
 mod rig;
 
+#[path = "generic/verdict.rs"]
+mod verdict;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +29,7 @@ fn home(name: &str, url: &str, sections: &str) -> Home {
     home.set("plugin", "deadline", "20");
     home.set("throttle", "failures", "1000");
     home.set("throttle", "source_failures", "100000");
-    for file in ["rest.secret", "verify.secret", "starling.token", "securid.key", "corp.secret"] {
+    for file in ["rest.secret", "verify.secret", "starling.token", "securid.key", "corp.secret", "decider.token"] {
         let path = home.dir().join(file);
         fs::write(&path, "canary-secret\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -913,6 +916,7 @@ fn every_example_is_a_configuration() {
         ("inwebo", "inwebo"),
         ("starling", "starling"),
         ("securid", "securid"),
+        ("verdict", "decider"),
     ] {
         let text = fs::read_to_string(format!("{}/contrib/http/{file}.ini", env!("CARGO_MANIFEST_DIR"))).unwrap();
         let finished = home(name, "", &text).run(&["check"], "");

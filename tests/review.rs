@@ -58,7 +58,7 @@ fn a_question_under_the_key_of_the_one_time_password_is_refused() {
     for arguments in [&["check"][..], &["gateway", "sps"]] {
         let said = home.run(arguments, "");
         let told = format!("{}{}", said.stdout, said.stderr);
-        assert!(said.status != Some(0) && told.contains("[question_1] key: is where"), "{said:?}");
+        assert!(said.status != Some(0) && told.contains("[question_1] key: is a key of the login"), "{said:?}");
     }
 }
 

@@ -12,8 +12,8 @@ use crate::setup;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Read it as `countersign gateway NAME` does
-    #[arg(long, value_name = "NAME")]
+    /// Read it as `countersign gateway NAME` does, such as sps
+    #[arg(long, value_name = "NAME", hide_possible_values = true)]
     gateway: Option<Name>,
 }
 

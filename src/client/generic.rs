@@ -1,27 +1,28 @@
 //! `[http NAME]`: any HTTP service, as plugin.ini describes it.
 //!
 //! An accept needs a success rule of a step that may accept, met by values of the right type in an answer that was read
-//! strictly. Whatever meets no rule is a communication error.
+//! strictly. Whatever meets no rule is a communication error. A service that decides itself has no rules.
 
+mod call;
 mod credentials;
+mod decide;
 mod facts;
 mod judge;
+mod python;
+mod verdict;
 
 use std::time::{Duration, Instant};
 
-use zeroize::Zeroizing;
-
 use super::diagnosis::{Finding, Findings};
-use super::http::header::ACCEPT;
-use super::http::{Answer, Body, Call, Http, Look, Method};
+use super::http::{Answer, Call, Http, Look, Method, Wait};
 use super::{Chore, ClientError, Codes, MfaClient, Parts, Place, Push, Reply, refused};
 use crate::clock;
-use crate::config::http::request::{Target, Verb};
+use crate::config::http::request::Target;
 use crate::config::http::template::Template;
 use crate::config::http::{HttpService, ResponseForm, Step, StepName};
 use crate::domain::attempt::Attempt;
 use crate::domain::outcome::{ClientState, Denial, Factor, Outcome, Proof, Refusal};
-use crate::domain::secret::{Secret, TypedCode};
+use crate::domain::secret::TypedCode;
 use crate::domain::time::{Moment, UnixTime};
 use credentials::Credentials;
 use facts::{Captured, Facts, Waiting};
@@ -71,8 +72,7 @@ impl GenericClient {
         self.service.steps.contains_key(&step)
     }
 
-    /// Sends the request of a step and judges the answer. It is sent once; a second time only where the service did not
-    /// take the token, and nothing in it is used up by being sent.
+    /// Sends the request of a step and judges the answer.
     async fn ask(
         &self,
         name: StepName,
@@ -83,33 +83,16 @@ impl GenericClient {
         let Some(step) = self.service.steps.get(&name) else {
             return Err(ClientError::Unusable(format!("there is no step {}", name.word())));
         };
-        let facts = Facts::new(attempt, captured, otp)?;
-        let mut answer = match self.send(step, attempt.moment, &facts).await {
-            Ok(answer) => answer,
-            Err(obstacle) => return heard(obstacle),
+        let (answer, facts) = match self.exchange(name, step, attempt, captured, otp).await {
+            Ok(exchanged) => exchanged,
+            Err(obstacle) => return denied(obstacle).map(Heard::Denied),
         };
-        let mut renewed = None;
-        if answer.status == 401 && self.credentials.are_renewable() {
-            self.credentials.forget_token();
-            let may_repeat = !name.takes_code() && name != StepName::Finalize;
-            if !may_repeat {
-                let text = "status 401: the service did not take the token; the next request gets a new one, this one is \
-                            not sent twice";
-                return Err(ClientError::communication("credentials_refused", text));
-            }
-            let facts = Facts::new(attempt, captured, otp)?;
-            answer = match self.send(step, attempt.moment, &facts).await {
-                Ok(answer) => answer,
-                Err(obstacle) => return heard(obstacle),
-            };
-            renewed = Some(facts);
-        }
         let judge = Judge {
             section: &self.section,
             name,
             step,
             form: self.service.response,
-            facts: renewed.as_ref().unwrap_or(&facts),
+            facts: &facts,
             captured,
             http: &self.http,
             are_credentials_given: self.credentials.are_given(),
@@ -124,6 +107,35 @@ impl GenericClient {
         })
     }
 
+    /// Sends the request of a step. It is sent once; a second time only where the service did not take the token, and
+    /// nothing in it is used up by being sent.
+    async fn exchange<'f>(
+        &self,
+        name: StepName,
+        step: &Step,
+        attempt: &Attempt<'_>,
+        captured: &'f Captured,
+        otp: Option<&'f TypedCode>,
+    ) -> Result<(Answer, Facts<'f>), Obstacle> {
+        // All of a push, where the service decides: it answers when the subscriber does.
+        let is_push = name == StepName::PushStart && self.service.response == ResponseForm::Verdict;
+        let wait = || if is_push { Wait::Long(clock::left(attempt.moment.until())) } else { Wait::Usual };
+        let facts = Facts::new(attempt, captured, otp)?;
+        let answer = self.send(step, wait(), attempt.moment, &facts).await?;
+        if answer.status != 401 || !self.credentials.are_renewable() {
+            return Ok((answer, facts));
+        }
+        self.credentials.forget_token();
+        if otp.is_some() || name == StepName::Finalize {
+            let text = "status 401: the service did not take the token; the next request gets a new one, this one is not \
+                        sent twice";
+            return Err(ClientError::communication("credentials_refused", text).into());
+        }
+        let facts = Facts::new(attempt, captured, otp)?;
+        let answer = self.send(step, wait(), attempt.moment, &facts).await?;
+        Ok((answer, facts))
+    }
+
     /// What the claimant sees; `None` where a part of it was not given.
     fn show(&self, show: &Template, attempt: &Attempt<'_>, captured: &Captured) -> Option<String> {
         let facts = Facts::new(attempt, captured, None).ok()?;
@@ -131,72 +143,11 @@ impl GenericClient {
         Some(facts::shown(text.trim())).filter(|text| !text.is_empty())
     }
 
-    async fn send(&self, step: &Step, moment: Moment, facts: &Facts<'_>) -> Result<Answer, Obstacle> {
+    async fn send(&self, step: &Step, wait: Wait, moment: Moment, facts: &Facts<'_>) -> Result<Answer, Obstacle> {
         let until = moment.until();
-        let call = self.call(step, facts)?;
+        let call = self.call(step, facts)?.wait(wait);
         let call = self.credentials.sign(&self.http, call, moment, until).await?;
         Ok(self.http.send(call, until).await?)
-    }
-
-    fn call(&self, step: &Step, facts: &Facts<'_>) -> Result<Call, Obstacle> {
-        let value = |name: &str| facts.value(name);
-        let fill = |template: &Template| template.fill(value).ok_or(Obstacle::Gone);
-        let secret = |text: Zeroizing<String>| Secret::new(text.as_str().to_owned());
-        let mut url = self.address(&step.request.target, facts)?;
-        if let Some(pairs) = &step.query.0 {
-            let pairs =
-                pairs.0.iter().map(|(name, value)| Ok((name, fill(value)?))).collect::<Result<Vec<_>, Obstacle>>()?;
-            url.query_pairs_mut().extend_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        }
-        let mut call = Call::new(method(step.request.verb), url);
-        let accept = match self.service.response {
-            ResponseForm::Json => None,
-            ResponseForm::KvLines => Some("text/plain"),
-            ResponseForm::Form => Some("application/x-www-form-urlencoded"),
-        };
-        let headers = step.headers.0.iter().flat_map(|headers| &headers.0);
-        let says_itself = headers.clone().any(|(name, _)| name == ACCEPT.as_str());
-        if let Some(accept) = accept.filter(|_| !says_itself) {
-            call = call.header(ACCEPT.as_str(), Secret::new(accept.to_owned()));
-        }
-        for (name, value) in headers {
-            call = call.header(name.clone(), secret(fill(value)?));
-        }
-        if let Some(pairs) = &step.form.0 {
-            let pair = |(name, value): &(String, Template)| Ok((name.clone(), secret(fill(value)?)));
-            return Ok(call.body(Body::Form(pairs.0.iter().map(pair).collect::<Result<_, Obstacle>>()?)));
-        }
-        Ok(match &step.json.0 {
-            Some(json) => call.body(Body::Json(secret(json.fill(&value).ok_or(Obstacle::Gone)?))),
-            None => call,
-        })
-    }
-
-    fn address(&self, target: &Target, facts: &Facts<'_>) -> Result<url::Url, Obstacle> {
-        let (segments, slash) = match target {
-            Target::Link(name) => {
-                let url = facts.value(name).and_then(|link| url::Url::parse(link).ok());
-                return url.filter(|url| self.http.is_origin_of(url)).ok_or(Obstacle::Gone);
-            }
-            Target::Path { segments, slash } => (segments, *slash),
-        };
-        let filled = segments.iter().map(|segment| segment.fill(|name| facts.value(name)).ok_or(Obstacle::Gone));
-        let filled = filled.collect::<Result<Vec<_>, _>>()?;
-        let texts: Vec<&str> = filled.iter().map(|text| text.as_str()).collect();
-        let url = if texts.is_empty() { Some(self.http.base().clone()) } else { self.http.url(&texts) };
-        let mut url = url.ok_or_else(|| {
-            let is_unfit = |text: &str| matches!(text, "" | "." | "..");
-            let mut unfit = segments.iter().zip(&texts).filter(|(_, text)| is_unfit(text)).map(|(segment, _)| segment);
-            if unfit.any(|segment| segment.placeholders().any(|name| name == "user")) {
-                return Obstacle::Name;
-            }
-            let text = "what was captured cannot be part of an address";
-            Obstacle::Error(ClientError::unexpected(text))
-        })?;
-        if slash && let Ok(mut path) = url.path_segments_mut() {
-            path.push("");
-        }
-        Ok(url)
     }
 
     async fn verify(
@@ -205,6 +156,9 @@ impl GenericClient {
         otp: &TypedCode,
         state: Option<&ClientState>,
     ) -> Result<Outcome, ClientError> {
+        if self.service.response == ResponseForm::Verdict {
+            return self.decide_code(attempt, otp, state).await;
+        }
         // Looked at only.
         if !self.service.code.fits(otp.expose()) {
             return Ok(refused(Refusal::MalformedCode, "what was typed is not what code in the section expects"));
@@ -227,6 +181,9 @@ impl GenericClient {
     }
 
     async fn start(&self, attempt: &Attempt<'_>) -> Result<Outcome, ClientError> {
+        if self.service.response == ResponseForm::Verdict {
+            return self.decide_push(attempt).await;
+        }
         let first = if self.has(StepName::PushStart) { StepName::PushStart } else { StepName::OtpStart };
         let (captured, show) = match self.begin(first, attempt, &Captured::new()).await? {
             Ok(begun) => begun,
@@ -300,7 +257,7 @@ impl GenericClient {
         let Some((Waiting::Pushed, captured)) = facts::find(state) else { return };
         if let Ok(facts) = Facts::new(attempt, &captured, None) {
             // Nobody waits for it, and the push ends by itself.
-            let _ = self.send(step, attempt.moment, &facts).await;
+            let _ = self.send(step, Wait::Usual, attempt.moment, &facts).await;
         }
     }
 
@@ -358,30 +315,19 @@ fn question(show: Option<String>, captured: &Captured) -> Result<Outcome, Client
     Ok(Outcome::Ask { prompt: show.unwrap_or_else(|| QUESTION.to_owned()).into(), state })
 }
 
-fn heard(obstacle: Obstacle) -> Result<Heard, ClientError> {
+fn denied(obstacle: Obstacle) -> Result<Denial, ClientError> {
     match obstacle {
         Obstacle::Name => {
-            let denial =
-                Denial::refused(Refusal::MalformedName, "the name cannot be part of an address; nobody was asked");
-            Ok(Heard::Denied(denial))
+            let said = "the name cannot be part of an address; nobody was asked";
+            Ok(Denial::refused(Refusal::MalformedName, said))
         }
-        Obstacle::Gone => Ok(Heard::Denied(Denial::ChallengeGone)),
+        Obstacle::Gone => Ok(Denial::ChallengeGone),
         Obstacle::Error(error) => Err(error),
     }
 }
 
 fn unexpected(step: StepName) -> ClientError {
     ClientError::unexpected(format!("{} ended in what it cannot end in", step.word()))
-}
-
-const fn method(verb: Verb) -> Method {
-    match verb {
-        Verb::Get => Method::GET,
-        Verb::Post => Method::POST,
-        Verb::Put => Method::PUT,
-        Verb::Patch => Method::PATCH,
-        Verb::Delete => Method::DELETE,
-    }
 }
 
 impl MfaClient for GenericClient {
@@ -421,6 +367,19 @@ impl MfaClient for GenericClient {
 
     fn push_cancel<'a>(&'a self, attempt: &'a Attempt<'a>, state: &'a ClientState) -> Chore<'a> {
         Box::pin(self.take_back(attempt, state))
+    }
+
+    fn authorizes(&self) -> bool {
+        self.has(StepName::Authorize)
+    }
+
+    fn authorize<'a>(
+        &'a self,
+        attempt: &'a Attempt<'a>,
+        answered: Option<&'a TypedCode>,
+        state: Option<&'a ClientState>,
+    ) -> Reply<'a> {
+        Box::pin(self.decide_session(attempt, answered, state))
     }
 
     fn diagnose(&self, now: UnixTime, until: Instant) -> Findings<'_> {

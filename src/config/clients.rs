@@ -295,6 +295,8 @@ impl ClientSections {
                 && !is_policy_section(&section.name)
                 && !is_network_section(&section.name)
                 && section.name != CREDENTIALS_DECLARED.name
+                // Told already, with what it would do.
+                && !section.name.eq_ignore_ascii_case("default")
                 && !read.read_named(section, mistakes)
             {
                 let hint = suggestion(&section.name, known::names(), true);

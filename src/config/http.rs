@@ -39,7 +39,8 @@ options! {
         token_url: Optional<HttpUrl> = "";
         /// What the token is asked for (client_credentials).
         scope: Optional<String> = "";
-        /// What answers are: json; kv_lines, a name=value on each line; or form, as a web form is sent.
+        /// What answers are: json; kv_lines, a name=value on each line; form, as a web form is sent; or verdict, of a service
+        /// of your own that decides in countersign's words: its steps have no rules.
         response: ResponseForm = "json";
         /// What a code can be: digits, hex, token or text, with how many. Anything else is refused without asking.
         code: Shape = "text 1..128";
@@ -130,11 +131,13 @@ pub enum ResponseForm {
     Json,
     KvLines,
     Form,
+    /// The service decides, in the words of verdicts.
+    Verdict,
 }
 
 impl Value for ResponseForm {
     fn expected() -> String {
-        "json, kv_lines or form".into()
+        "json, kv_lines, form or verdict".into()
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -142,6 +145,7 @@ impl Value for ResponseForm {
             "json" => Some(Self::Json),
             "kv_lines" => Some(Self::KvLines),
             "form" => Some(Self::Form),
+            "verdict" => Some(Self::Verdict),
             _ => None,
         }
     }
@@ -197,10 +201,12 @@ pub enum StepName {
     Finalize,
     /// Takes a push back.
     Cancel,
+    /// Asks whether a session that was let in may go on to its target.
+    Authorize,
 }
 
 impl StepName {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Otp,
         Self::OtpStart,
         Self::Answer,
@@ -209,6 +215,7 @@ impl StepName {
         Self::PushPoll,
         Self::Finalize,
         Self::Cancel,
+        Self::Authorize,
     ];
 
     /// The word in plugin.ini.
@@ -222,6 +229,7 @@ impl StepName {
             Self::PushPoll => "push_poll",
             Self::Finalize => "finalize",
             Self::Cancel => "cancel",
+            Self::Authorize => "authorize",
         }
     }
 
@@ -229,7 +237,13 @@ impl StepName {
     pub const fn takes_code(self) -> bool {
         match self {
             Self::Otp | Self::Answer => true,
-            Self::OtpStart | Self::PushStart | Self::PushSend | Self::PushPoll | Self::Finalize | Self::Cancel => false,
+            Self::OtpStart
+            | Self::PushStart
+            | Self::PushSend
+            | Self::PushPoll
+            | Self::Finalize
+            | Self::Cancel
+            | Self::Authorize => false,
         }
     }
 
@@ -237,7 +251,7 @@ impl StepName {
     pub const fn is_terminal(self) -> bool {
         match self {
             Self::Otp | Self::Answer | Self::PushPoll | Self::Finalize => true,
-            Self::OtpStart | Self::PushStart | Self::PushSend | Self::Cancel => false,
+            Self::OtpStart | Self::PushStart | Self::PushSend | Self::Cancel | Self::Authorize => false,
         }
     }
 }

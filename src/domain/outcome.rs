@@ -65,18 +65,28 @@ pub enum Outcome {
 /// What a client wants the claimant to type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
-    /// The question. May hold text of a service.
+    /// The question, as it is shown. May hold text of a service.
     pub text: String,
     /// Under which key of `key_value_pairs` the answer comes back.
     pub key: String,
     /// Whether what is typed is shown; `None` as `[auth] disable_echo` says.
     pub echo: Option<Echo>,
+    /// What goes into the session cookie with it, beside what is there: JSON by key.
+    pub session_cookie: BTreeMap<String, String>,
+}
+
+impl Prompt {
+    /// A question in our own words: what is typed stands one space behind it.
+    pub fn new(text: &str, key: &str, echo: Option<Echo>) -> Self {
+        let text = format!("{} ", text.trim_end());
+        Self { text, key: key.to_owned(), echo, session_cookie: BTreeMap::new() }
+    }
 }
 
 impl From<String> for Prompt {
     /// The question for a code.
     fn from(text: String) -> Self {
-        Self { text, key: OTP.into(), echo: None }
+        Self::new(&text, OTP, None)
     }
 }
 

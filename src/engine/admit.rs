@@ -14,7 +14,7 @@ use crate::domain::claimant::{Claimant, MfaIdentity};
 use crate::domain::outcome::{ClientState, Denial, Factor, Prompt, Proof, Remarks};
 use crate::domain::verdict::{Accept, Basis, Footing, Verdict};
 use crate::policy::source::exact_source;
-use crate::secret::cookie::{self, Cookie, Progress, Slot};
+use crate::secret::cookie::{Cookie, Progress};
 
 /// Why a claimant is let in. There are no other reasons than those that the functions below name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,8 +163,7 @@ impl Engine {
             self.store.remember_verification(&key, &story.origin.subscriber, now, expires).await?;
         }
         if let Some(remarks) = &admission.remarks {
-            let mut shared = story.aside.session_cookie.borrow_mut();
-            shared.others.extend(remarks.session_cookie.clone());
+            story.aside.share(&remarks.session_cookie);
         }
         self.put_questions(story, admission, None).await
     }
@@ -184,7 +183,7 @@ impl Engine {
             let PolicyQuestion { key, prompt, echo } = question;
             let Some(answer) = story.request.answers.answer(key) else {
                 self.note("questions", || format!("[question_{}] is put", answered + 1));
-                let prompt = Prompt { text: prompt.clone(), key: key.clone(), echo: Some(*echo) };
+                let prompt = Prompt::new(prompt, key, Some(*echo));
                 story.aside.session_cookie.borrow_mut().questions.get_or_insert_default();
                 return self.put(story, admission, prompt, answered, held).await;
             };
@@ -240,12 +239,6 @@ impl Engine {
         }
         hash.update([u8::from(source.is_some())]);
         hash.finalize().into()
-    }
-
-    /// A cookie that says `progress` and nothing else.
-    pub(super) fn new_cookie(&self, progress: Progress, story: &Story<'_>) -> Cookie {
-        let expires = story.moment.now.plus(cookie::LIFETIME);
-        Cookie { progress, answered: 0, slot: Slot::None, expires, handle: None }
     }
 }
 

@@ -121,7 +121,7 @@ impl Engine {
         // The service is asked about whom it knows, not about whoever has the claimant's name there.
         let identity = match &held {
             Some(held) => held.identity.clone(),
-            None => self.identity(&story).await,
+            None => self.identity(&story).await?,
         };
         let story = story.named(identity);
         let state = held.as_ref().map(|held| &held.state).filter(|state| !state.expose().is_empty());
@@ -137,13 +137,13 @@ impl Engine {
         match outcome {
             Ok(Outcome::Verified(proof)) => {
                 if let Some(remarks) = &proof.remarks {
-                    let mut shared = story.aside.session_cookie.borrow_mut();
-                    shared.others.extend(remarks.session_cookie.clone());
+                    story.aside.share(&remarks.session_cookie);
                 }
                 self.go_on(&story, admission.agreed(section.to_owned(), proof))
             }
             Ok(Outcome::Denied(denial)) => Err(End::Denied(denial, Some(section.to_owned()))),
             Ok(Outcome::Ask { prompt, state }) => {
+                story.aside.share(&prompt.session_cookie);
                 let id = held::new_id().map_err(own_fault)?;
                 let held = story.held(id, Kind::Authorizing, section.to_owned(), prompt, None, state);
                 held::hold(&*self.store, &self.sealer, story.owner(), &held, now).await.map_err(own_fault)?;

@@ -38,11 +38,7 @@ impl Engine {
                 return self.let_in(&story, Admission::cached()).await.map(Before::LetIn);
             }
         }
-        if self.policy.user_attribute.is_some() {
-            // Nobody waits for the store as long as for a directory.
-            self.settle(&story).await?;
-        }
-        let identity = self.identity(&story).await;
+        let identity = self.identity(&story).await?;
         Ok(Before::Needed(story.named(identity)))
     }
 
@@ -80,9 +76,11 @@ impl Engine {
     }
 
     /// The name that goes to the client: explicit mapping → directory → domain.
-    pub(super) async fn identity(&self, story: &Story<'_>) -> MfaIdentity {
+    pub(super) async fn identity(&self, story: &Story<'_>) -> Result<MfaIdentity, End> {
         let mut name = mapping::explicit(&self.policy.explicit, &story.claimant.0);
         if let (Some(attribute), Some(directory)) = (&self.policy.user_attribute, &self.directory) {
+            // The cache may have been written to: nobody waits for the store as long as for a directory.
+            self.settle(story).await?;
             match directory.attribute(&name, attribute, directory_until(story, &**directory)).await {
                 Ok(Some(value)) => name = value,
                 Ok(None) => {
@@ -93,7 +91,11 @@ impl Engine {
                 Err(error) => self.trouble(story, &**directory, &error, "the name goes on as it is"),
             }
         }
-        self.with_domain(name)
+        let identity = self.with_domain(name);
+        if identity.0 != story.claimant.0 {
+            self.note("mapping", || format!("at the client: {}", Foreign(&identity.0)));
+        }
+        Ok(identity)
     }
 
     /// The same, as far as it is known without asking a directory.

@@ -1,5 +1,7 @@
 //! What a client wants back with the next answer: sealed, in the store, as a challenge that the cookie names.
 
+use std::collections::BTreeMap;
+
 use data_encoding::HEXLOWER;
 
 use super::parcel::{Parcel, Parts};
@@ -129,7 +131,7 @@ pub async fn hold(
     now: UnixTime,
 ) -> Result<(), ClientError> {
     let Held { id, kind, identity, trouble, section, prompt, absent, state } = held;
-    let Prompt { text, key, echo } = prompt;
+    let Prompt { text, key, echo, session_cookie: _ } = prompt;
     let echo = match echo {
         None => None,
         Some(Echo::Show) => Some("show"),
@@ -216,6 +218,7 @@ fn read(plain: &[u8], id: &ChallengeId) -> Option<Held> {
     };
     let (away, reason) = (parts.take_option()?, parts.take_option()?);
     let absent = away.zip(reason).map(|(section, reason)| Absent { section: section.into(), reason: reason.into() });
-    let (prompt, state) = (Prompt { text, key, echo }, SecretBytes::new(parts.0.to_vec()));
+    let (prompt, state) =
+        (Prompt { text, key, echo, session_cookie: BTreeMap::new() }, SecretBytes::new(parts.0.to_vec()));
     Some(Held { id: id.clone(), kind, identity, trouble, section, prompt, absent, state })
 }

@@ -126,7 +126,7 @@ impl Engine {
         let away = held.absent.clone();
         let wired = self.wired(&held.section).ok_or(Denial::ChallengeGone)?;
         let course = self.course(story, wired, held.id.clone(), away.as_ref().into());
-        self.run_push(story, course, Begin::Resume(held)).await
+        self.run_push(story, course, Begin::Resume(Box::new(held))).await
     }
 
     /// What a push needs that is asked for in words, with the one slot for pushes of the subscriber taken.
@@ -243,7 +243,10 @@ impl Engine {
                 self.note_there(wired, story).await?;
                 self.accept_proved(story, wired, proof, standing).await
             }
-            push::End::Question { prompt, id } => self.ask(story, &prompt, Some(&id)),
+            push::End::Question { prompt, id } => {
+                story.aside.share(&prompt.session_cookie);
+                self.ask(story, &prompt, Some(&id))
+            }
             push::End::Denied(denial) => Err(End::Denied(denial, Some(section.to_owned()))),
             push::End::Failed(error) => {
                 self.note("push", || error.to_string());

@@ -90,7 +90,7 @@ pub enum Begin {
     /// It was sent in answer to what was typed.
     Sent { show: Option<String>, state: ClientState },
     /// It was sent before; its answer is waited for.
-    Resume(Held),
+    Resume(Box<Held>),
 }
 
 /// How a push ended, for everybody who waited.

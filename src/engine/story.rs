@@ -1,6 +1,7 @@
 //! What one decision is about, and in whose place it is made.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::End;
@@ -9,7 +10,7 @@ use super::push;
 use crate::client::ClientError;
 use crate::domain::attempt::{Attempt, Numbers};
 use crate::domain::challenge::ChallengeId;
-use crate::domain::claimant::{Claimant, MfaIdentity, Subscriber};
+use crate::domain::claimant::{Claimant, MfaIdentity, NAME_LIMIT, Subscriber};
 use crate::domain::foreign::is_deceptive;
 use crate::domain::outcome::{ClientState, Denial, Prompt, Refusal};
 use crate::domain::request::{Request, SessionCookie};
@@ -34,6 +35,11 @@ pub struct Aside {
 }
 
 impl Aside {
+    /// Puts what a service wants shared into the session cookie.
+    pub fn share(&self, entries: &BTreeMap<String, String>) {
+        self.session_cookie.borrow_mut().others.extend(entries.clone());
+    }
+
     /// Something went wrong that did not end the decision.
     pub fn tell(&self, trouble: String) {
         self.troubles.borrow_mut().push(trouble);
@@ -164,8 +170,11 @@ pub fn absent(section: &str, error: &ClientError) -> Absent {
 
 /// Whether a service can be asked for somebody of this name.
 pub fn sendable_name(story: &Story<'_>, section: &str) -> Result<(), End> {
-    match Subscriber::enrollable(&story.identity.0) {
+    let name = &story.identity.0;
+    match Subscriber::enrollable(name) {
         Ok(_) => Ok(()),
+        // A service may know somebody whose name is nothing but blanks.
+        Err(_) if !name.is_empty() && name.len() <= NAME_LIMIT && name.bytes().all(|byte| byte == b' ') => Ok(()),
         Err(flaw) => {
             let denial = Denial::refused(Refusal::MalformedName, &format!("no service is asked: the name {flaw}"));
             Err(End::Denied(denial, Some(section.to_owned())))

@@ -100,6 +100,7 @@ impl Engine {
             Ok(Outcome::Denied(denial)) => Err(End::Denied(denial, Some(client.section().to_owned()))),
             Ok(Outcome::Ask { prompt, state }) => {
                 let id = held::new_id().map_err(own_fault)?;
+                story.aside.share(&prompt.session_cookie);
                 let (kind, section) = (held::Kind::Asked, client.section().to_owned());
                 let held = story.held(id, kind, section, prompt, standing.absent(), state);
                 self.ask_held(story, &held).await

@@ -17,11 +17,11 @@ use crate::domain::secret::{Secret, SecretBytes, TypedCode};
 pub type Captured = BTreeMap<String, Secret<String>>;
 
 /// The shortest text that is looked for in what a service says.
-const TELLING: usize = 4;
+pub const TELLING: usize = 4;
 
 /// What the placeholders of one request stand for.
 pub struct Facts<'a> {
-    known: [(&'static str, String); 7],
+    known: [(&'static str, String); 15],
     otp: Option<&'a TypedCode>,
     captured: &'a Captured,
 }
@@ -44,6 +44,14 @@ impl<'a> Facts<'a> {
             ("protocol", shown(&session.protocol)),
             ("target", target.unwrap_or_default()),
             ("session_id", shown(&session.session_id)),
+            ("connection_name", shown(&session.connection_name)),
+            ("gateway_user", shown(&session.gateway_user)),
+            ("gateway_groups", serde_json::to_string(&session.gateway_groups).unwrap_or_default()),
+            ("server_ip", shown(&session.server_ip)),
+            ("server_port", session.server_port.map(|port| port.to_string()).unwrap_or_default()),
+            ("server_hostname", shown(&session.server_hostname)),
+            ("server_username", shown(&session.server_username)),
+            ("server_domain", shown(&session.server_domain)),
         ];
         Ok(Self { known, otp, captured })
     }

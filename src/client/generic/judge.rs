@@ -89,7 +89,7 @@ impl Judge<'_> {
         let text = answer.text()?.trim();
         let mut pairs: Vec<(String, String)> = Vec::new();
         match self.form {
-            ResponseForm::Json => {}
+            ResponseForm::Json | ResponseForm::Verdict => {}
             ResponseForm::KvLines => {
                 for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
                     let (name, value) = line.split_once('=').ok_or_else(|| wrong("a line without ="))?;
@@ -225,6 +225,6 @@ fn refusal(option: &str, step: StepName) -> Refusal {
         (_, StepName::Otp | StepName::Answer) => Refusal::WrongCode,
         (_, StepName::OtpStart | StepName::PushStart | StepName::PushSend) => Refusal::NoDevice,
         (_, StepName::PushPoll) => Refusal::PushRefused,
-        (_, StepName::Finalize | StepName::Cancel) => Refusal::ServicePolicy,
+        (_, StepName::Finalize | StepName::Cancel | StepName::Authorize) => Refusal::ServicePolicy,
     }
 }

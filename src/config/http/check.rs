@@ -1,6 +1,9 @@
 //! What the options of a service say together: whether its steps can work, and whether one of them would accept what it
 //! should not.
 
+mod auth;
+mod verdict;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::ini::Section;
@@ -8,18 +11,45 @@ use super::super::mistake::{Mistakes, suggestion};
 use super::capture::{Capture, Class};
 use super::request::Target;
 use super::template::Template;
-use super::{AuthKind, HttpService, Step, StepName};
+use super::{AuthKind, HttpService, ResponseForm, Step, StepName};
 
 /// What stands for a value that is known before anything was asked.
-pub const KNOWN: [&str; 8] = ["user", "otp", "uuid", "nonce", "client_ip", "protocol", "target", "session_id"];
+pub const KNOWN: [&str; 16] = [
+    "user",
+    "otp",
+    "uuid",
+    "nonce",
+    "client_ip",
+    "protocol",
+    "target",
+    "session_id",
+    "connection_name",
+    "gateway_user",
+    "gateway_groups",
+    "server_ip",
+    "server_port",
+    "server_hostname",
+    "server_username",
+    "server_domain",
+];
 
 /// Notes what does not go together.
 pub fn check(service: &HttpService, main: &Section, sections: &BTreeMap<StepName, &Section>, mistakes: &mut Mistakes) {
-    auth(service, main, mistakes);
+    auth::check(service, main, mistakes);
     let mut check = Check { service, main, sections, mistakes };
-    check.steps();
+    let decides = service.response == ResponseForm::Verdict;
+    if decides {
+        check.verdict_steps();
+    } else {
+        check.steps();
+    }
     for (name, step) in &service.steps {
-        check.rules(*name, step);
+        if decides {
+            check.verdict_rules(*name, step);
+        } else {
+            check.rules(*name, step);
+        }
+        check.headers(*name, step);
         check.body(*name, step);
         check.placeholders(*name, step);
         check.captures(*name, step);
@@ -29,48 +59,6 @@ pub fn check(service: &HttpService, main: &Section, sections: &BTreeMap<StepName
 /// Where an option stands, or its section.
 fn line(section: &Section, option: &str) -> usize {
     section.entries.iter().find(|entry| entry.name == option).map_or(section.line, |entry| entry.line)
-}
-
-fn auth(service: &HttpService, main: &Section, mistakes: &mut Mistakes) {
-    let kind = service.auth;
-    let (user, secret, header, token, scope) = match kind {
-        AuthKind::None => (Use::No, Use::No, Use::No, Use::No, Use::No),
-        AuthKind::Basic => (Use::Must, Use::Must, Use::No, Use::No, Use::No),
-        AuthKind::Bearer => (Use::No, Use::Must, Use::No, Use::No, Use::No),
-        AuthKind::Header => (Use::No, Use::Must, Use::Must, Use::No, Use::No),
-        AuthKind::Hmac => (Use::May, Use::Must, Use::May, Use::No, Use::No),
-        AuthKind::ClientCredentials => (Use::Must, Use::Must, Use::No, Use::Must, Use::May),
-    };
-    for (option, used, is_there) in [
-        ("auth_user", user, service.auth_user.0.is_some()),
-        ("auth_secret", secret, service.auth_secret.0.is_some()),
-        ("auth_header", header, service.auth_header.0.is_some()),
-        ("token_url", token, service.token_url.0.is_some()),
-        ("scope", scope, service.scope.0.is_some()),
-    ] {
-        let text = match (used, is_there) {
-            (Use::Must, false) => format!("is missing; auth = {} needs it", kind.word()),
-            (Use::No, true) => format!("is not used with auth = {}", kind.word()),
-            (Use::Must, true) | (Use::No, false) | (Use::May, _) => continue,
-        };
-        mistakes.at_option(line(main, option), &main.name, option, text);
-    }
-    let user = service.auth_user.0.as_deref().unwrap_or_default();
-    let flaw = match kind {
-        AuthKind::Basic if user.contains(':') => Some("a name with a colon cannot be sent with auth = basic"),
-        AuthKind::Hmac if user.contains(|c: char| !c.is_ascii_graphic() || "\"\\".contains(c)) => {
-            Some("expected letters, digits and signs, without spaces, quotes and backslashes")
-        }
-        AuthKind::None
-        | AuthKind::Basic
-        | AuthKind::Bearer
-        | AuthKind::Header
-        | AuthKind::Hmac
-        | AuthKind::ClientCredentials => None,
-    };
-    if let Some(text) = flaw {
-        mistakes.at_option(line(main, "auth_user"), &main.name, "auth_user", text);
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -130,6 +118,11 @@ impl Check<'_> {
                 self.mistakes.at_line(self.sections.get(&step).map_or(self.main.line, |s| s.line), text);
             }
         }
+        if self.has(StepName::Authorize) {
+            let text = format!("[{main} authorize]: takes a service that decides itself: response = verdict");
+            let at = self.sections.get(&StepName::Authorize).map_or(self.main.line, |section| section.line);
+            self.mistakes.at_line(at, text);
+        }
         let at = |step: &StepName| self.sections.get(step).map_or(self.main.line, |section| section.line);
         if self.has(StepName::OtpStart) && !self.has(StepName::Otp) && !self.has(StepName::Answer) {
             let text = format!("[{main} otp_start]: nothing takes the code; write [{main} answer]");
@@ -174,7 +167,7 @@ impl Check<'_> {
         let pending = match name {
             StepName::OtpStart | StepName::PushStart | StepName::PushSend | StepName::PushPoll => Use::Must,
             StepName::Otp | StepName::Answer => Use::May,
-            StepName::Finalize | StepName::Cancel => Use::No,
+            StepName::Finalize | StepName::Cancel | StepName::Authorize => Use::No,
         };
         match (pending, step.pending.0.is_some()) {
             (Use::Must, false) => self.note(name, "pending", "is missing; expected what the answer must be to go on"),
@@ -193,11 +186,6 @@ impl Check<'_> {
                 self.note(name, option, &format!("does nothing in {word} as it stands"));
             }
         }
-        let taken = self.service.auth_header.0.as_ref().map(|header| header.0.as_str());
-        let headers = step.headers.0.iter().flat_map(|headers| &headers.0);
-        if headers.clone().any(|(header, _)| Some(header.as_str()) == taken) {
-            self.note(name, "headers", "holds auth_header, which is there already");
-        }
         let rules: Vec<_> = step.rules().map(|(option, rule)| (option, rule.statuses().any(|s| s == 401))).collect();
         for (option, names_401) in rules {
             if name == StepName::Cancel {
@@ -207,6 +195,14 @@ impl Check<'_> {
                 let text = "with auth = client_credentials, status 401 says that the token is over, and nothing else";
                 self.note(name, option, text);
             }
+        }
+    }
+
+    fn headers(&mut self, name: StepName, step: &Step) {
+        let taken = self.service.auth_header.0.as_ref().map(|header| header.0.as_str());
+        let mut headers = step.headers.0.iter().flat_map(|headers| &headers.0);
+        if headers.any(|(header, _)| Some(header.as_str()) == taken) {
+            self.note(name, "headers", "holds auth_header, which is there already");
         }
     }
 
@@ -228,14 +224,14 @@ impl Check<'_> {
             self.note(name, body, "{otp} is missing: the code would not be verified");
         }
         let names_whom = match name {
-            StepName::Otp | StepName::OtpStart | StepName::PushStart => used.contains("user"),
+            StepName::Otp | StepName::OtpStart | StepName::PushStart | StepName::Authorize => used.contains("user"),
             StepName::Answer | StepName::PushSend | StepName::PushPoll | StepName::Finalize | StepName::Cancel => {
                 used.iter().any(|name| *name == "user" || !KNOWN.contains(name))
             }
         };
         if !names_whom {
             let text = match name {
-                StepName::Otp | StepName::OtpStart | StepName::PushStart => {
+                StepName::Otp | StepName::OtpStart | StepName::PushStart | StepName::Authorize => {
                     "{user} is nowhere in it: anybody would be meant"
                 }
                 StepName::Answer | StepName::PushSend | StepName::PushPoll | StepName::Finalize | StepName::Cancel => {
@@ -255,6 +251,9 @@ impl Check<'_> {
             let shown = place == Place::Show;
             let captured: Vec<&Capture> = before.iter().chain(here.iter().filter(|_| shown)).copied().collect();
             for placeholder in template.placeholders() {
+                if verdict::is_state(service, name, place, placeholder) {
+                    continue;
+                }
                 if let Some(text) = unfit(placeholder, place, name, &captured) {
                     self.note(name, option, &text);
                 }
@@ -296,7 +295,7 @@ fn before(service: &HttpService, name: StepName) -> Vec<&Capture> {
     let of = |step: StepName| service.steps.get(&step).map_or(&[][..], Step::captures);
     let all = |steps: &[StepName]| steps.iter().flat_map(|step| of(*step)).collect::<Vec<_>>();
     match name {
-        StepName::Otp | StepName::OtpStart | StepName::PushStart => Vec::new(),
+        StepName::Otp | StepName::OtpStart | StepName::PushStart | StepName::Authorize => Vec::new(),
         StepName::PushSend => all(&[StepName::PushStart]),
         StepName::PushPoll | StepName::Cancel => all(&[StepName::PushStart, StepName::PushSend]),
         StepName::Finalize => all(&[StepName::PushStart, StepName::PushSend, StepName::PushPoll]),
@@ -334,6 +333,8 @@ fn unfit(placeholder: &str, place: Place, step: StepName, captured: &[&Capture])
         (_, Some(capture)) if capture.optional => {
             return Some(format!("{{{placeholder}}} is optional, and may be missing here"));
         }
+        // What answers a question of the step itself.
+        (Place::Body, _) if placeholder == "otp" && step == StepName::Authorize => true,
         (Place::Body | Place::Echo, _) if placeholder == "otp" => step.takes_code(),
         (Place::Body | Place::Echo, _) => true,
         (Place::Query, _) => placeholder != "otp",

@@ -13,11 +13,13 @@ use crate::config::mistake::{Mistakes, suggestion};
 use crate::config::reading::Reading;
 use crate::config::value::YesNo;
 use crate::domain::foreign::Foreign;
-use crate::domain::outcome::OTP;
 use crate::policy::cache::CacheRule;
 use crate::policy::exemption::Exemption;
 use crate::policy::identify::UpnSuffix;
 use crate::policy::mapping::Explicit;
+
+/// The keys of `key_value_pairs` that are no answers to a question.
+const RESERVED: [&str; 3] = ["otp", "gu", "username"];
 
 const USER_WHITELIST: &str = "whitelist source=user_list";
 const GROUP_WHITELIST: &str = "whitelist source=ldap_server_group";
@@ -205,8 +207,9 @@ impl<'a> File<'a> {
                 continue;
             };
             let Some(question) = self.question(section, mistakes) else { continue };
-            if question.key == OTP {
-                let text = "is where the one-time password comes, which is not for other plugins; take another";
+            if RESERVED.contains(&question.key.as_str()) {
+                let text =
+                    "is a key of the login itself: its answer would be a code, or name somebody else; expected another";
                 mistakes.at_option(section.line_of("key"), &section.name, "key", text);
             }
             if let Some(first) = keys.insert(question.key.clone(), number) {

@@ -30,7 +30,7 @@ const CONNECTION: [&str; 10] = [
 const TARGET: [&str; 4] = ["gateway_groups", "server_ip", "server_port", "server_hostname"];
 
 /// What cannot be null. Without `protocol`, only some requests cannot be decided.
-const REQUIRED: [&str; 4] = ["cookie", "session_cookie", "session_id", "key_value_pairs"];
+const REQUIRED: [&str; 2] = ["cookie", "key_value_pairs"];
 
 /// Where a user's name may come from: the first two before the others, these only with their protocol.
 const NAMES: [&str; 2] = ["gateway_user", "server_username"];

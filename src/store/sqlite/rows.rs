@@ -3,6 +3,7 @@
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::schema;
 use super::tallies::integer;
 use crate::domain::authenticator::{Algorithm, Authenticator, AuthenticatorId, Totp};
 use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
@@ -108,7 +109,9 @@ pub fn insert(connection: &Connection, new: &Authenticator) -> rusqlite::Result<
 pub fn remove(connection: &Connection, subscriber: &Subscriber, id: &AuthenticatorId) -> rusqlite::Result<bool> {
     let removed = connection
         .execute("DELETE FROM authenticator WHERE subscriber = ?1 AND id = ?2", params![subscriber.as_str(), id.0])?;
-    connection.execute("DELETE FROM verified WHERE subscriber = ?1", [subscriber.as_str()])?;
+    if schema::has_verified(connection)? {
+        connection.execute("DELETE FROM verified WHERE subscriber = ?1", [subscriber.as_str()])?;
+    }
     Ok(removed > 0)
 }
 
@@ -269,6 +272,9 @@ pub fn release_slots(connection: &Connection, holder: &str) -> rusqlite::Result<
 }
 
 pub fn verification(connection: &Connection, key: &[u8; 32]) -> rusqlite::Result<Option<Remembered>> {
+    if !schema::has_verified(connection)? {
+        return Ok(None);
+    }
     connection
         .prepare_cached("SELECT verified, used, uses FROM verified WHERE key = ?1")?
         .query_row([key], |row| {
@@ -309,6 +315,7 @@ pub fn remember_verification(
     now: u64,
     expires: UnixTime,
 ) -> rusqlite::Result<()> {
+    connection.execute_batch(schema::VERIFIED)?;
     // There are never more than were verified within the longest time that one is good for.
     connection.execute("DELETE FROM verified WHERE expires <= ?1", [integer(UnixTime(now / 1000))])?;
     connection

@@ -1,0 +1,78 @@
+//! Asking the claimant, and the cookie that carries the dialogue from one request to the next.
+
+use super::held::{self, Held};
+use super::story::Story;
+use super::{End, Engine, own_fault};
+use crate::domain::challenge::ChallengeId;
+use crate::domain::claimant::Claimant;
+use crate::domain::outcome::Prompt;
+use crate::domain::request::{Kind, Request};
+use crate::domain::time::Moment;
+use crate::domain::verdict::{NeedInfo, Question, Verdict};
+use crate::secret::cookie::{self, Binding, Cookie, Flaw, Progress, Slot};
+use crate::secret::seal::SealError;
+
+/// What the cookie of a request turned out to be, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CookieState {
+    None,
+    Good,
+    Foreign,
+    Expired,
+}
+
+impl Engine {
+    /// Asks the claimant; `id` names what a client waits for, where one does.
+    pub(super) fn ask(&self, story: &Story<'_>, prompt: &Prompt, id: Option<&ChallengeId>) -> Result<Verdict, End> {
+        let cookie = Cookie { handle: id.and_then(held::handle), ..self.new_cookie(Progress::Asked, story) };
+        Ok(self.question(prompt, self.seal(cookie, story.session(), &story.claimant)?))
+    }
+
+    pub(super) fn question(&self, prompt: &Prompt, cookie: String) -> Verdict {
+        let Prompt { text, key, echo, session_cookie: _ } = prompt;
+        let echo = echo.unwrap_or(self.auth.disable_echo);
+        let question = Question { key: key.clone(), prompt: text.clone(), echo };
+        Verdict::NeedInfo(NeedInfo { question, cookie: Some(cookie) })
+    }
+
+    /// Asks what a client waits for, and keeps what the client wants back.
+    pub(super) async fn ask_held(&self, story: &Story<'_>, held: &Held) -> Result<Verdict, End> {
+        let now = story.moment.now;
+        held::hold(&*self.store, &self.sealer, story.owner(), held, now).await.map_err(own_fault)?;
+        self.ask(story, &held.prompt, Some(&held.id))
+    }
+
+    pub(super) fn seal(&self, cookie: Cookie, session: Option<&str>, claimant: &Claimant) -> Result<String, SealError> {
+        cookie.seal(&self.sealer, Binding { session, claimant, configuration: &self.configuration })
+    }
+
+    /// The cookie of the request, where it is ours, for this session, claimant and configuration, and not expired.
+    pub(super) fn read_cookie(
+        &self,
+        request: &Request,
+        claimant: Option<&Claimant>,
+        moment: Moment,
+    ) -> (Option<Cookie>, CookieState) {
+        let Some(text) = &request.cookie else { return (None, CookieState::None) };
+        let Some(claimant) = claimant else {
+            return match request.kind {
+                // Some gateways say nothing but the session then; the cookie is not needed.
+                Kind::SessionEnded => (None, CookieState::None),
+                Kind::Authenticate | Kind::Authorize => (None, CookieState::Foreign),
+            };
+        };
+        let session = request.session.session_id.as_deref();
+        let binding = Binding { session, claimant, configuration: &self.configuration };
+        match Cookie::open(text, &self.sealer, binding, moment.now) {
+            Ok(cookie) => (Some(cookie), CookieState::Good),
+            Err(Flaw::Foreign) => (None, CookieState::Foreign),
+            Err(Flaw::Expired) => (None, CookieState::Expired),
+        }
+    }
+
+    /// A cookie that says `progress` and nothing else.
+    pub(super) fn new_cookie(&self, progress: Progress, story: &Story<'_>) -> Cookie {
+        let expires = story.moment.now.plus(cookie::LIFETIME);
+        Cookie { progress, answered: 0, slot: Slot::None, expires, handle: None }
+    }
+}
