@@ -144,3 +144,25 @@ fn what_is_no_text_in_the_place_of_our_cookie_is_foreign_and_the_log_says_so() {
     }
     assert_eq!(home.log().matches("cookie=\"foreign\"").count(), 5, "{}", home.log());
 }
+
+#[test]
+fn a_client_that_is_asked_about_a_session_is_asked_about_the_mapped_name() {
+    let Some(slapd) = Slapd::start(&[User::new("ada").with("mail", &["alice"])], &[]) else { return };
+    let web = Web::always(Response::json(200, &json!({"verdict": "accept"})));
+    let home = Home::init();
+    home.set("plugin", "clients", "http corp");
+    home.append(&format!(
+        "[http corp]\nurl = {}\nallow_insecure_http = yes\nresponse = verdict\n\
+         [http corp otp]\nrequest = POST /otp\njson = {{\"user\": \"{{user}}\", \"otp\": \"{{otp}}\"}}\n\
+         [http corp authorize]\nrequest = POST /session\njson = {{\"user\": \"{{user}}\"}}\n\
+         [ldap_server]\nname = corp\n{}[usermapping source=ldap_server]\nuser_attribute = mail\n",
+        web.url(""),
+        slapd.ini("corp")
+    ));
+    let of_ada = |more: Value| home.ask_one(&request(1, "ada", more));
+    let accept = of_ada(json!({"key_value_pairs": {"otp": "1"}}));
+    assert_eq!((accept.told().as_str(), accept.mfa_identity.as_deref()), ("accept", Some("alice")));
+    assert_eq!(of_ada(json!({"type": "authorize", "cookie": accept.cookie()})).told(), "accept");
+    let asked: Vec<Value> = web.requests().iter().map(|asked| asked.json()).collect();
+    assert_eq!(asked, [json!({"user": "alice", "otp": "1"}), json!({"user": "alice"})]);
+}
