@@ -224,9 +224,9 @@ fn a_configuration_that_cannot_be_used_denies_and_says_where() {
         return;
     }
     let plugin = Plugin::unpack(None);
-    let (verdict, log) = plugin.call("[auth]\npromt = x\n", "authenticate", &arguments(None));
+    let (verdict, log) = plugin.call("[auth]\ndisable_echo = x\n", "authenticate", &arguments(None));
     assert_eq!((&verdict["verdict"], &verdict["reason"]), (&json!("DENY"), &json!("Internal error")), "{verdict}");
-    assert!(log.contains("ini:2: [auth] promt: unknown option"), "{log}");
+    assert!(log.contains("ini:2: [auth] disable_echo: expected yes or no"), "{log}");
     assert!(verdict["additional_metadata"].as_str().unwrap().contains("exit status 78"), "{verdict}");
     assert_eq!((&verdict["cookie"], &verdict["session_cookie"]), (&json!({"x": 1}), &json!({"y": [2]})));
 }
