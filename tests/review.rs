@@ -1,7 +1,5 @@
 //! What somebody would try who wants to be let in without being the claimant, or to keep others out.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where its helpers fail")]
-
 #[expect(dead_code, reason = "no test uses all of the rig")]
 mod rig;
 
