@@ -4,24 +4,22 @@ use std::io::Write;
 use std::path::Path;
 
 use super::AdminError;
-use super::gateway::Name;
-use crate::config::{Config, Reading};
+use super::gateway::Language;
+use crate::config::Config;
 use crate::log::Log;
 use crate::secret::service;
 use crate::setup;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Read it as `countersign gateway NAME` does, such as sps
-    #[arg(long, value_name = "NAME", hide_possible_values = true)]
-    gateway: Option<Name>,
+    #[command(flatten)]
+    language: Language,
 }
 
 /// Tells every mistake: in the configuration, then about the key, the store, whether they belong together, and the secrets
 /// at services. Then what may be meant otherwise.
 pub fn run(args: &Args, config: &Path, out: &mut impl Write) -> Result<(), AdminError> {
-    let reading = args.gateway.map_or(Reading::Native, Name::reading);
-    let config = Config::load_as(config, reading)?;
+    let config = Config::load_as(config, args.language.reading())?;
     let (sealer, store) = (setup::sealer(&config), setup::store(&config));
     let unread = config.secrets().into_iter().filter_map(|(section, option, secret)| {
         let read = service::read(secret, |path| config.resolve(path));

@@ -9,10 +9,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::AdminError;
+use super::gateway::Language;
 use crate::client::diagnosis::{Finding, Trouble};
 use crate::client::{self, Push, Wired};
 use crate::clock::{self, Clock};
-use crate::config::Config;
+use crate::config::{Config, Reading};
 use crate::directory::{self, Directory};
 use crate::domain::foreign::Foreign;
 use crate::setup::{self, Setup};
@@ -38,6 +39,9 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    language: Language,
 }
 
 #[derive(Serialize)]
@@ -64,8 +68,9 @@ struct WireStep {
 
 /// Says whether each client would work, and what to do where it would not.
 pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Result<ExitCode, AdminError> {
-    let mut reports = vec![ClientReport::of("countersign", basis(config))];
-    if let Ok(Setup { config, sealer, store }) = Setup::open(config) {
+    let reading = args.language.reading();
+    let mut reports = vec![ClientReport::of("countersign", basis(config, reading))];
+    if let Ok(Setup { config, sealer, store }) = Setup::open_as(config, reading) {
         let store: Rc<dyn Store> = store;
         let clients = client::build(&config, &store, &sealer);
         let directory = directory::configured(&config);
@@ -108,8 +113,8 @@ pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Re
 }
 
 /// Configuration, key and store: what every client stands on.
-fn basis(path: &Path) -> Vec<Finding> {
-    let config = match Config::load(path) {
+fn basis(path: &Path, reading: Reading) -> Vec<Finding> {
+    let config = match Config::load_as(path, reading) {
         Ok(config) => config,
         Err(mistakes) => {
             let remedy = "mend the lines that are named, then run: countersign check";

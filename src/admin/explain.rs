@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::AdminError;
+use super::gateway::Language;
 use crate::client;
 use crate::client::rehearsal::{NOT_ASKED, rehearsed};
 use crate::clock::{self, Clock};
@@ -17,7 +18,6 @@ use crate::domain::request::Request;
 use crate::domain::time::UnixTime;
 use crate::domain::verdict::{Accept, Footing, NeedInfo, Reject, Verdict};
 use crate::engine::{Engine, Step, Trail};
-use crate::gateway::json::Native;
 use crate::gateway::{Inbound, LINE_LIMIT, Protocol};
 use crate::setup::Setup;
 use crate::store::Store;
@@ -41,6 +41,9 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    language: Language,
 }
 
 fn time(text: &str) -> Result<UnixTime, String> {
@@ -69,15 +72,15 @@ struct WireStep<'a> {
 
 /// Decides a saved request again, without side effects, and says why each step goes the way it goes.
 pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Result<(), AdminError> {
-    let request = request(args.file.as_deref())?;
-    let Setup { config, sealer, store } = Setup::open(config)?;
+    let request = request(args.file.as_deref(), &*args.language.protocol())?;
+    let Setup { config, sealer, store } = Setup::open_as(config, args.language.reading())?;
     let store: Rc<dyn Store> = Rc::new(Rehearsal::new(store));
     let clients = client::build(&config, &store, &sealer).into_iter().map(rehearsed).collect();
     let trail = Trail::new(RefCell::new(Vec::new()));
     let engine = Engine::with_clients(&config, store, sealer, clients).with_trail(Rc::clone(&trail));
     let allowance = Duration::from_secs(config.plugin.deadline.0);
     let moment = clock::extended(args.at.unwrap_or_else(|| clock.now()), allowance);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let decision = runtime.block_on(engine.decide(&request, moment));
 
     let (verdict, code, reason) = match &decision.verdict {
@@ -124,7 +127,7 @@ pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Re
 }
 
 /// The one request in the file, or in standard input.
-fn request(file: Option<&Path>) -> Result<Request, AdminError> {
+fn request(file: Option<&Path>, protocol: &dyn Protocol) -> Result<Request, AdminError> {
     let source: Box<dyn Read> = match file.filter(|path| *path != Path::new("-")) {
         Some(path) => {
             let failed = |error| AdminError::Data(format!("{}: {error}", path.display()));
@@ -139,7 +142,7 @@ fn request(file: Option<&Path>) -> Result<Request, AdminError> {
     if line.len() > LINE_LIMIT {
         return Err(AdminError::Data(crate::gateway::too_long().reason));
     }
-    match Native.read(line) {
+    match protocol.read(line) {
         Inbound::Decide { id: _, request, unknown } => {
             // Told on standard error by nobody else: there is no log here.
             let _ = unknown;

@@ -1,5 +1,7 @@
 //! Who needs no second factor.
 
+use crate::domain::claimant::Subscriber;
+
 /// Whom a list lets in without a second factor, before its exceptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allow {
@@ -23,9 +25,14 @@ impl Exemption {
         }
     }
 
-    /// Whether the user of this name is; upper and lower case are told apart.
+    /// Whether the user of this name is. Whoever is exempt by their name has it exactly, upper and lower case told apart;
+    /// whoever is exempt by not being named has none of these names in any spelling, and none that cannot be seen.
     pub fn exempts_user(&self, name: &str) -> bool {
-        self.exempts(self.except.iter().any(|other| other == name))
+        match self.allow {
+            Allow::NoUser => self.except.iter().any(|other| other == name),
+            Allow::AllUsers => Subscriber::enrollable(name)
+                .is_ok_and(|user| !self.except.iter().any(|other| Subscriber::canonical(other) == user)),
+        }
     }
 
     /// Whether the member of `groups` is; directories do not tell upper from lower case.
@@ -42,9 +49,20 @@ mod tests {
     #[test]
     fn exceptions_count_in_both_directions() {
         let list = |allow| Exemption { allow, except: vec!["alice".into(), "Bob".into()] };
-        for (name, exempt) in [("alice", true), ("Alice", false), ("Bob", true), ("carol", false), ("", false)] {
-            assert_eq!(list(Allow::NoUser).exempts_user(name), exempt, "{name}");
-            assert_eq!(list(Allow::AllUsers).exempts_user(name), !exempt, "{name}");
+        for (name, no_user, all_users) in [
+            ("alice", true, false),
+            ("Bob", true, false),
+            ("carol", false, true),
+            // Nobody evades a list by a spelling, in either direction.
+            ("Alice", false, false),
+            ("bob", false, false),
+            ("alice ", false, false),
+            ("\u{ff41}lice", false, false),
+            ("alice\u{200b}", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!(list(Allow::NoUser).exempts_user(name), no_user, "{name}");
+            assert_eq!(list(Allow::AllUsers).exempts_user(name), all_users, "{name}");
         }
         let groups = ["users".to_owned(), "BOB".to_owned()];
         assert!(list(Allow::NoUser).exempts_member(&groups) && !list(Allow::AllUsers).exempts_member(&groups));
