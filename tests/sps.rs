@@ -21,6 +21,7 @@ mod stage;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Mutex;
 use std::thread;
 
@@ -56,6 +57,16 @@ struct Played {
 struct Sequence {
     cases: Vec<Case>,
     from: usize,
+}
+
+impl Sequence {
+    fn unplayed(&self) -> Vec<Played> {
+        let played = |case: &Case| Played {
+            name: case.name.clone(),
+            outcome: Outcome::Wrong("it could not be played; see above".into()),
+        };
+        self.cases.iter().skip(self.from).map(played).collect()
+    }
 }
 
 /// What one call of a sequence was answered.
@@ -170,7 +181,9 @@ fn play_all(theatre: &Theatre, deviations: &[Deviation], sequences: Vec<Sequence
                 loop {
                     let next = waiting.lock().unwrap().next();
                     let Some(sequence) = next else { return };
-                    let all = play(theatre, deviations, &sequence);
+                    let all = panic::catch_unwind(AssertUnwindSafe(|| play(theatre, deviations, &sequence)));
+                    // What cannot be played, as no case should be, is wrong, and the others are played.
+                    let all = all.unwrap_or_else(|_| sequence.unplayed());
                     played.lock().unwrap().extend(all);
                 }
             });
