@@ -10,6 +10,8 @@ mod compare;
 mod deviation;
 #[path = "sps/directory.rs"]
 mod directory;
+#[path = "sps/kind.rs"]
+mod kind;
 #[path = "sps/python.rs"]
 mod python;
 #[expect(dead_code, reason = "no test uses all of the rig")]
@@ -31,6 +33,7 @@ use serde_json::{Map, Value, json};
 use stage::Theatre;
 
 const CASES: &str = include_str!("sps/cases.jsonl");
+const MORE: &str = include_str!("sps/more.jsonl");
 const DEVIATIONS: &str = include_str!("sps/deviations.toml");
 
 /// How many sequences are played at once.
@@ -194,7 +197,8 @@ fn play_all(theatre: &Theatre, deviations: &[Deviation], sequences: Vec<Sequence
 
 #[test]
 fn recorded_calls_are_answered_as_the_sdk_does_but_for_what_is_named() {
-    let bundled = Case::read_all(CASES);
+    let mut bundled = Case::read_all(CASES);
+    bundled.extend(Case::read_all(MORE));
     let file = std::env::var_os("SPS_CASES").filter(|path| !path.is_empty());
     let cases = match &file {
         Some(path) => Case::read_all(&fs::read_to_string(path).unwrap()),

@@ -213,10 +213,8 @@ fn said(chain: &[Vec<Box<RawValue>>]) -> Said {
         let name = text(read(&call[0])).unwrap();
         let mut arguments = &call[1..];
         let mut named = serde_json::Map::new();
-        if index == 0
-            && name != "raw"
-            && let Some(Value::Object(last)) = arguments.last().map(|raw| read(raw))
-        {
+        let takes_names = index == 0 && name != "raw" || name == "with_gateway_user";
+        if takes_names && let Some(Value::Object(last)) = arguments.last().map(|raw| read(raw)) {
             named = last;
             arguments = &arguments[..arguments.len() - 1];
         }
@@ -250,9 +248,9 @@ fn said(chain: &[Vec<Box<RawValue>>]) -> Said {
             "with_gateway_user" => {
                 said.gateway_user = argument(0, "gateway_user");
                 // A text is taken apart, as whatever has parts.
-                said.gateway_groups = argument(1, "gateway_groups").map(|groups| match groups {
-                    Value::String(text) => text.chars().map(String::from).collect(),
-                    groups => groups,
+                said.gateway_groups = argument(1, "gateway_groups").map(|groups| match groups.as_str() {
+                    Some(text) => text.chars().map(String::from).collect(),
+                    None => groups,
                 });
             }
             "with_reason" => said.shown = first.and_then(|raw| text(read(&raw))),
