@@ -45,7 +45,13 @@ struct Dict {
     gateway_user: Option<String>,
     gateway_groups: Option<Vec<String>>,
     cookie: Map<String, Value>,
+    #[serde(deserialize_with = "null_or_not")]
     session_cookie: Map<String, Value>,
+}
+
+/// A session cookie that came as null goes back as null.
+fn null_or_not<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl Dict {

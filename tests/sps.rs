@@ -10,6 +10,8 @@ mod compare;
 mod deviation;
 #[path = "sps/directory.rs"]
 mod directory;
+#[path = "sps/kind.rs"]
+mod kind;
 #[path = "sps/python.rs"]
 mod python;
 #[expect(dead_code, reason = "no test uses all of the rig")]
@@ -21,6 +23,7 @@ mod stage;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Mutex;
 use std::thread;
 
@@ -30,6 +33,7 @@ use serde_json::{Map, Value, json};
 use stage::Theatre;
 
 const CASES: &str = include_str!("sps/cases.jsonl");
+const MORE: &str = include_str!("sps/more.jsonl");
 const DEVIATIONS: &str = include_str!("sps/deviations.toml");
 
 /// How many sequences are played at once.
@@ -56,6 +60,16 @@ struct Played {
 struct Sequence {
     cases: Vec<Case>,
     from: usize,
+}
+
+impl Sequence {
+    fn unplayed(&self) -> Vec<Played> {
+        let played = |case: &Case| Played {
+            name: case.name.clone(),
+            outcome: Outcome::Wrong("it could not be played; see above".into()),
+        };
+        self.cases.iter().skip(self.from).map(played).collect()
+    }
 }
 
 /// What one call of a sequence was answered.
@@ -170,7 +184,9 @@ fn play_all(theatre: &Theatre, deviations: &[Deviation], sequences: Vec<Sequence
                 loop {
                     let next = waiting.lock().unwrap().next();
                     let Some(sequence) = next else { return };
-                    let all = play(theatre, deviations, &sequence);
+                    let all = panic::catch_unwind(AssertUnwindSafe(|| play(theatre, deviations, &sequence)));
+                    // What cannot be played, as no case should be, is wrong, and the others are played.
+                    let all = all.unwrap_or_else(|_| sequence.unplayed());
                     played.lock().unwrap().extend(all);
                 }
             });
@@ -181,7 +197,8 @@ fn play_all(theatre: &Theatre, deviations: &[Deviation], sequences: Vec<Sequence
 
 #[test]
 fn recorded_calls_are_answered_as_the_sdk_does_but_for_what_is_named() {
-    let bundled = Case::read_all(CASES);
+    let mut bundled = Case::read_all(CASES);
+    bundled.extend(Case::read_all(MORE));
     let file = std::env::var_os("SPS_CASES").filter(|path| !path.is_empty());
     let cases = match &file {
         Some(path) => Case::read_all(&fs::read_to_string(path).unwrap()),

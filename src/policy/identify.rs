@@ -18,14 +18,13 @@ pub fn claimant(session: &Session, answers: &Answers, suffix: UpnSuffix) -> Opti
     // The answers `gu` and `username` are names, not secrets: they are shown as the claimant.
     let answer = |key: &str| answers.answer(key).map(|text| text.expose().as_str()).filter(|text| !text.is_empty());
     let user = session.gateway_user.as_deref().or_else(|| answer("gu"));
-    let target = || session.server_username.as_deref().or_else(|| answer("username"));
-    let name = match user {
-        Some(name) => name,
-        None => match suffix {
-            UpnSuffix::Ignore => without_upn_suffix(target()?, session.protocol.as_deref()),
-            UpnSuffix::Keep => target()?,
-        },
+    let stripped = |name| match suffix {
+        UpnSuffix::Ignore => without_upn_suffix(name, session.protocol.as_deref()),
+        UpnSuffix::Keep => name,
     };
+    // A name of which nothing is left is none.
+    let target = || session.server_username.as_deref().map(stripped).filter(|name| !name.is_empty());
+    let name = user.or_else(target).or_else(|| answer("username").map(stripped))?;
     (!name.is_empty()).then(|| Claimant(name.to_owned()))
 }
 
@@ -67,5 +66,6 @@ mod tests {
         assert_eq!(who(None, Some("dave@corp"), "ssh", &[]).as_deref(), Some("dave@corp"));
         assert_eq!(who(None, None, "ssh", &[]), None);
         assert_eq!(who(None, Some("@corp"), "rdp", &[]), None);
+        assert_eq!(who(None, Some("@corp"), "rdp", &[("username", "eve")]).as_deref(), Some("eve"));
     }
 }

@@ -115,9 +115,12 @@ fn null_is_taken_only_where_nothing_depends_on_it() {
         arguments["protocol"] = Value::Null;
         assert_eq!(refused(&ask(&home, hook, &arguments)), needs_protocol, "{hook} {more}");
     }
-    for more in
-        [json!({"gateway_groups": null}), json!({"server_ip": null, "server_port": null}), json!({"protocol": null})]
-    {
+    for more in [
+        json!({"gateway_groups": null}),
+        json!({"server_ip": null, "server_port": null}),
+        json!({"protocol": null}),
+        json!({"key_value_pairs": null}),
+    ] {
         assert_eq!(ask(&home, "authorize", &arguments("authorize", more.clone())).reason(), "Access denied", "{more}");
     }
 }
@@ -165,7 +168,7 @@ fn a_denied_call_keeps_the_cookies_that_could_be_read() {
     for more in [
         json!({"client_port": "22"}),
         json!({"gateway_password": "x"}),
-        json!({"key_value_pairs": null}),
+        json!({"gateway_user": null, "key_value_pairs": null}),
         json!({"session_id": 7}),
     ] {
         let mut arguments = arguments("authorize", more);

@@ -44,6 +44,7 @@ pub struct Behaviour {
     #[serde(default, rename = "return", deserialize_with = "there")]
     pub returns: Option<Box<RawValue>>,
     pub raise: Option<String>,
+    #[serde(default, deserialize_with = "said")]
     pub message: Option<Value>,
     pub args: Option<Vec<Value>>,
     pub response: Option<Vec<Vec<Box<RawValue>>>>,
@@ -52,6 +53,10 @@ pub struct Behaviour {
 /// A null is a value, too.
 fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::<RawValue>::deserialize(deserializer).map(Some)
+}
+
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// What the SDK's fakes held.

@@ -11,6 +11,9 @@ use super::rig::slapd::{Slapd, User};
 /// What cannot be played without.
 const SLAPD: &str = "there is no slapd; run: apt-get install slapd";
 
+/// An attribute that tells upper from lower case, as the SDK's fake does with names.
+const EXACT: &str = "labeledURI";
+
 /// A server for everything that the fakes held under one name.
 pub struct Directories {
     /// Where nobody listens.
@@ -30,7 +33,7 @@ impl Directories {
         let mut servers: Vec<Server> = Vec::new();
         for held in cases.iter().flat_map(|case| case.fixtures.ldap_servers.values()) {
             if !servers.iter().any(|server| server.held == *held) {
-                servers.push(Server { held: held.clone(), slapd: Mutex::new(start(held, cases)) });
+                servers.push(Server { held: held.clone(), slapd: Mutex::new(start(held)) });
             }
         }
         Self { deaf, servers }
@@ -43,7 +46,7 @@ impl Directories {
             let server = self.servers.iter().find(|server| server.held == *held);
             let slapd = server.map(|server| server.slapd.lock().unwrap());
             if let Some(slapd) = slapd.as_ref().and_then(|slapd| slapd.as_ref()) {
-                text += &slapd.ini(name);
+                text += &slapd.ini(name).replace("(uid=", &format!("({EXACT}="));
             }
         }
         if let Some(name) = super::stage::option(&case.config_ini, "ldap_server", "name")
@@ -63,31 +66,20 @@ impl Directories {
     }
 }
 
-/// A server that knows the users of `held`, the members of its groups, and whoever `cases` ask it for: the fake of groups
-/// knows everybody.
-fn start(held: &LdapServer, cases: &[Case]) -> Option<Slapd> {
-    let asking = cases.iter().filter(|case| case.fixtures.ldap_servers.values().any(|other| other == held));
-    let asked = asking.flat_map(|case| {
-        let pairs = case.request.get("key_value_pairs").and_then(Value::as_object);
-        let typed = ["gu", "username"].into_iter().filter_map(move |key| pairs?.get(key)?.as_str());
-        let fields = ["gateway_user", "server_username"].into_iter();
-        fields.filter_map(|field| case.request.get(field)?.as_str()).chain(typed)
-    });
-    let names: BTreeSet<&str> = asked
-        .chain(held.users.keys().map(String::as_str))
-        .chain(held.groups.values().flatten().map(String::as_str))
-        .filter(|name| !name.trim().is_empty())
-        .collect();
+/// A server that knows the users of `held`, and nobody else: as in the SDK's fake, a group may have members whom nobody knows.
+fn start(held: &LdapServer) -> Option<Slapd> {
     let mut known = BTreeSet::new();
-    let users: Vec<User> = names
-        .into_iter()
+    let users: Vec<User> = held
+        .users
+        .iter()
         // A directory does not tell upper from lower case.
-        .filter(|name| known.insert(name.to_lowercase()))
-        .map(|name| {
-            let attributes = held.users.get(name).into_iter().flatten();
-            attributes.fold(User::new(name), |user, (attribute, value)| match values(value) {
-                values if values.is_empty() => user,
-                values => user.with(attribute, &values),
+        .filter(|(name, _)| known.insert(name.to_lowercase()))
+        .map(|(name, attributes)| {
+            attributes.iter().fold(User::new(name).with(EXACT, &[name]), |user, (attribute, value)| {
+                match values(value) {
+                    values if values.is_empty() => user,
+                    values => user.with(attribute, &values),
+                }
             })
         })
         .collect();

@@ -29,6 +29,10 @@ fn quoted(text: &str) -> String {
             '\t' => shown.push_str("\\t"),
             c if c == quote => shown.extend(['\\', c]),
             c if c.is_control() => shown.push_str(&format!("\\x{:02x}", u32::from(c))),
+            // Characters that nobody sees.
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
+                shown.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
             c => shown.push(c),
         }
     }

@@ -70,6 +70,8 @@ impl Service {
         let script: Arc<Mutex<Script>> = Arc::default();
         let acted = Arc::clone(&script);
         let web = Web::serve(move |request: &Request| act(&mut acted.lock().unwrap(), request));
+        // A recorded token need not be what a header may hold.
+        web.excuse();
         Self { web, script }
     }
 
@@ -211,10 +213,8 @@ fn said(chain: &[Vec<Box<RawValue>>]) -> Said {
         let name = text(read(&call[0])).unwrap();
         let mut arguments = &call[1..];
         let mut named = serde_json::Map::new();
-        if index == 0
-            && name != "raw"
-            && let Some(Value::Object(last)) = arguments.last().map(|raw| read(raw))
-        {
+        let takes_names = index == 0 && name != "raw" || name == "with_gateway_user";
+        if takes_names && let Some(Value::Object(last)) = arguments.last().map(|raw| read(raw)) {
             named = last;
             arguments = &arguments[..arguments.len() - 1];
         }
@@ -247,7 +247,11 @@ fn said(chain: &[Vec<Box<RawValue>>]) -> Said {
             "with_session_cookie" => said.session_cookie = first,
             "with_gateway_user" => {
                 said.gateway_user = argument(0, "gateway_user");
-                said.gateway_groups = argument(1, "gateway_groups");
+                // A text is taken apart, as whatever has parts.
+                said.gateway_groups = argument(1, "gateway_groups").map(|groups| match groups.as_str() {
+                    Some(text) => text.chars().map(String::from).collect(),
+                    None => groups,
+                });
             }
             "with_reason" => said.shown = first.and_then(|raw| text(read(&raw))),
             other => panic!("{other}"),
@@ -263,10 +267,11 @@ fn in_words(said: Said) -> Reply {
         Some("ACCEPT") => Wire { verdict: Some("accept"), reason, ..Wire::default() },
         Some("DENY") => Wire { verdict: Some("reject"), reason, message: shown, ..Wire::default() },
         Some("NEEDINFO") => {
-            return wire(&Wire { verdict: Some("need_info"), question, state: cookie, ..Wire::default() });
+            let (verdict, state) = (Some("need_info"), cookie);
+            return wire(&Wire { verdict, question, state, session_cookie, ..Wire::default() });
         }
-        // No verdict, and it goes as it is.
-        _ => return Response::json(200, &json!({"verdict": verdict.unwrap_or(json!("none"))})).into(),
+        // No verdict, and it goes as one that is none of ours either.
+        _ => return Response::json(200, &json!({"verdict": "none", "recorded": verdict})).into(),
     };
     answer.metadata = metadata;
     answer.session_cookie = session_cookie;

@@ -77,7 +77,12 @@ impl Stage<'_> {
         let mut cookies = Vec::new();
         for (path, content) in &case.state_before {
             // Which state, which directory, and a file whose name may hold more of these.
-            let [state, _, name] = path.splitn(3, '/').collect::<Vec<_>>()[..] else { continue };
+            let Some((state, below)) = path.split_once('/') else { continue };
+            let Some((kept_in, name)) = below.rsplit_once('/') else { continue };
+            let cache = option(&case.config_ini, "authentication_cache", "cache_dir");
+            if state == "persistent" && kept_in != cache.as_deref().unwrap_or("auth_cache") {
+                continue;
+            }
             match (state, name.strip_suffix(".cache").and_then(|whose| whose.rsplit_once('@')), content.as_array()) {
                 ("persistent", Some((user, ip)), _) => self.fill_cache(case, user, ip, content, asks),
                 ("ephemeral", _, Some(sessions)) => {
@@ -97,7 +102,13 @@ impl Stage<'_> {
     /// Somebody logs in, and is let in again so many times without the client.
     fn fill_cache(&self, case: &Case, user: &str, ip: &str, content: &Value, asks: bool) {
         let number = |name: &str| content.get(name)?.as_f64();
-        let times = (number("last_authenticated"), number("last_used"), number("reuse_count"));
+        let fields = ["last_authenticated", "last_used", "reuse_count"];
+        let members = content.as_object();
+        if members.is_some_and(|members| members.keys().any(|name| !fields.contains(&name.as_str()))) {
+            return;
+        }
+        let uses = if content.get(fields[2]).is_none() { Some(0.0) } else { number(fields[2]) };
+        let times = (number(fields[0]), number(fields[1]), uses);
         let (Some(from), Some(to), Some(uses)) = times else { return };
         let uses = uses.clamp(0.0, MOST_USES).round();
         let login = accepting(case);
@@ -162,9 +173,15 @@ impl Stage<'_> {
             text += "auth = header\nauth_header = X-Token\n";
         }
         for line in own.lines() {
-            match line.split_once(['=', ':']).map(|(name, value)| (name.trim(), value)) {
-                Some(("token", value)) => text += &format!("auth_secret ={value}\n"),
-                Some(_) | None => text += &format!("{line}\n"),
+            match line.split_once(['=', ':']).map(|(name, value)| (name.trim().to_lowercase(), value)) {
+                Some((name, value)) if name == "token" && case.plugin == "secret" => {
+                    text += &format!("auth_secret ={value}\n");
+                }
+                Some((name, _)) if name == "ignore_connection_error" => text += &format!("{line}\n"),
+                // What this plugin does not read.
+                Some(_) if !line.starts_with([' ', '\t']) => {}
+                Some(_) | None if line.trim().is_empty() || case.plugin == "secret" => text += &format!("{line}\n"),
+                Some(_) | None => {}
             }
         }
         for (step, json) in [
@@ -193,7 +210,7 @@ impl Stage<'_> {
             fs::create_dir_all(&directory).unwrap();
             for (option, sections) in options {
                 for (section, accounts) in sections {
-                    let Some(password) = accounts.first().and_then(|account| account.get(0)).and_then(Value::as_str)
+                    let Some(password) = accounts.iter().find_map(|account| account.get(0).and_then(Value::as_str))
                     else {
                         continue;
                     };

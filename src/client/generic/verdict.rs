@@ -215,10 +215,13 @@ fn named(name: &str) -> Result<Subscriber, &'static str> {
     Subscriber::enrollable(name)
 }
 
-/// Text of a service that the claimant sees: its lines, with what cannot be seen in them made visible. Nothing is cut, as
+/// Text of a service that the claimant sees: its lines and columns, with what cannot be seen in them made visible. Nothing is cut, as
 /// it is no longer than [`TEXT`].
 fn safe(text: &str) -> String {
-    let shown = |c: char| if c == '\n' { "\n".to_owned() } else { Foreign(c.encode_utf8(&mut [0; 4])).to_string() };
+    let shown = |c: char| match c {
+        '\n' | '\t' => c.to_string(),
+        c => Foreign(c.encode_utf8(&mut [0; 4])).to_string(),
+    };
     text.replace("\r\n", "\n").chars().map(shown).collect()
 }
 

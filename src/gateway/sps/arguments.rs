@@ -29,7 +29,7 @@ const CONNECTION: [&str; 10] = [
 /// What only `authorize` takes besides.
 const TARGET: [&str; 4] = ["gateway_groups", "server_ip", "server_port", "server_hostname"];
 
-/// What cannot be null. Without `protocol`, only some requests cannot be decided.
+/// What cannot be null, but for pairs that nobody looks at. Without `protocol`, only some requests cannot be decided.
 const REQUIRED: [&str; 2] = ["cookie", "key_value_pairs"];
 
 /// Where a user's name may come from: the first two before the others, these only with their protocol.
@@ -41,7 +41,10 @@ const NAMES: [&str; 2] = ["gateway_user", "server_username"];
 /// Which argument is missing, unknown, null or of a wrong type, or cannot be decided about.
 pub fn read(hook: Kind, mut arguments: Fields) -> Result<Request, Fault> {
     check_names(hook, &arguments)?;
-    for name in REQUIRED {
+    // Whom it is about is known then, and nobody is asked.
+    let needs_pairs = hook != Kind::Authorize
+        || !matches!(arguments.peek("gateway_user"), Some(Json::Text(user)) if !user.is_empty());
+    for name in REQUIRED.into_iter().filter(|name| needs_pairs || *name != "key_value_pairs") {
         if matches!(arguments.peek(name), Some(Json::Null)) {
             return Err(wrong(name, "a value", "null"));
         }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::RequestId;
@@ -16,6 +16,7 @@ struct Keep<'a> {
     hook: Option<&'static str>,
     user: Option<&'a str>,
     cookie: Option<&'a Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     session_cookie: Option<&'a Json>,
 }
 
@@ -29,8 +30,8 @@ pub struct Kept<'a> {
     /// The cookie as it came, by key.
     #[serde(borrow)]
     pub cookie: Option<BTreeMap<String, &'a RawValue>>,
-    /// The session cookie as it came.
-    #[serde(borrow)]
+    /// The session cookie as it came, which may be null.
+    #[serde(borrow, default, deserialize_with = "there")]
     pub session_cookie: Option<&'a RawValue>,
 }
 
@@ -45,9 +46,14 @@ pub fn keep(hook: Option<Kind>, arguments: Option<&Json>) -> Option<RequestId> {
             Some(Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_)) | None => None,
         },
         cookie: object("cookie"),
-        session_cookie: object("session_cookie"),
+        session_cookie: argument("session_cookie").filter(|value| matches!(value, Json::Object(_) | Json::Null)),
     };
     serde_json::to_string(&keep).ok().map(RequestId)
+}
+
+/// A null that came is more than nothing.
+fn there<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl<'a> Kept<'a> {
