@@ -228,8 +228,8 @@ impl Engine {
             | Class::InvalidRequest
             | Class::InternalError => None,
         };
-        let Reject { class, code, service: _, reason, remarks, message, retry_after } = denial.into();
-        Reject { class, code, service, reason, remarks, message, retry_after }
+        let Reject { class, code, service: _, reason, remarks, retry_after } = denial.into();
+        Reject { class, code, service, reason, remarks, retry_after }
     }
 
     /// Exemptions → cache → mapping → which client → throttle → collect → verify → questions → accept.

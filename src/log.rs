@@ -374,7 +374,7 @@ pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) 
             basis = Some(rests_on.word());
             ("accept", factor.map(|factor| factor.word()), service.as_deref(), None, None, Some(reason.as_str()))
         }
-        Verdict::Reject(Reject { class, code, service, reason, remarks: _, message: _, retry_after: _ }) => {
+        Verdict::Reject(Reject { class, code, service, reason, remarks: _, retry_after: _ }) => {
             ("reject", None, service.as_deref(), Some(class.word()), Some(*code), Some(reason.as_str()))
         }
         Verdict::NeedInfo(NeedInfo { question: _, cookie: _ }) => ("need_info", None, None, None, None, None),

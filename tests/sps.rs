@@ -21,7 +21,7 @@ mod service;
 #[path = "sps/stage.rs"]
 mod stage;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Mutex;
@@ -210,11 +210,21 @@ fn recorded_calls_are_answered_as_the_sdk_does_but_for_what_is_named() {
     let mut played = play_all(&theatre, &deviations, sequences(cases, &bundled));
     assert_eq!(played.len(), count);
     played.sort_by(|a, b| a.name.cmp(&b.name));
-    let number = |is: fn(&Outcome) -> bool| played.iter().filter(|played| is(&played.outcome)).count();
-    let identical = number(|outcome| *outcome == Outcome::Identical);
-    let deviating = number(|outcome| matches!(outcome, Outcome::Deviating(_)));
-    let wrong = number(|outcome| matches!(outcome, Outcome::Wrong(_)));
-    println!("{identical} identical, {deviating} deviating by name, {wrong} wrong");
+    let count = |which: &dyn Fn(&Played) -> bool, file: &str| {
+        let number = |is: fn(&Outcome) -> bool| played.iter().filter(|p| which(p) && is(&p.outcome)).count();
+        let identical = number(|outcome| *outcome == Outcome::Identical);
+        let deviating = number(|outcome| matches!(outcome, Outcome::Deviating(_)));
+        let wrong = number(|outcome| matches!(outcome, Outcome::Wrong(_)));
+        println!("{identical} identical, {deviating} deviating by name, {wrong} wrong{file}");
+        wrong
+    };
+    let wrong = if file.is_some() {
+        count(&|_| true, "")
+    } else {
+        let more: BTreeSet<String> = Case::read_all(MORE).into_iter().map(|case| case.name).collect();
+        count(&|played| !more.contains(&played.name), " (cases.jsonl)")
+            + count(&|played| more.contains(&played.name), " (more.jsonl)")
+    };
     let mut skipped: BTreeMap<&str, usize> = BTreeMap::new();
     let mut used = vec![0; deviations.len()];
     for Played { name, outcome } in &played {

@@ -101,12 +101,10 @@ pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Re
             };
             (verdict, None, reason.clone())
         }
-        Verdict::Reject(Reject { class: _, code, service: _, reason, remarks: _, message: _, retry_after: _ }) => {
-            match *code {
-                NOT_ASKED => ("open", None, reason.clone()),
-                code => ("reject", Some(code), reason.clone()),
-            }
-        }
+        Verdict::Reject(Reject { class: _, code, service: _, reason, remarks: _, retry_after: _ }) => match *code {
+            NOT_ASKED => ("open", None, reason.clone()),
+            code => ("reject", Some(code), reason.clone()),
+        },
         Verdict::NeedInfo(NeedInfo { question, cookie: _ }) => {
             ("need_info", None, format!("the claimant is asked: {}", question.prompt.trim_end()))
         }

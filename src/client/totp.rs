@@ -158,7 +158,7 @@ const fn telling(denial: &Denial) -> u8 {
         | Denial::PushBlocked { wait: _ }
         | Denial::Superseded
         | Denial::ChallengeGone
-        | Denial::Decided { remarks: _, message: _ }
+        | Denial::Decided { remarks: _ }
         | Denial::Undecided
         | Denial::TooManySessions { limit: _ }
         | Denial::Uncounted { missing: _ } => 0,

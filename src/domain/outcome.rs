@@ -115,6 +115,8 @@ impl Proof {
 pub struct Remarks {
     /// Why, where it says so.
     pub reason: Option<String>,
+    /// What the claimant is told, where it says so.
+    pub message: Option<String>,
     /// What the gateway is to keep of it in place of the reason: text, or JSON as text.
     pub metadata: Option<String>,
     /// As whom the gateway is to know the claimant from here on, and the groups of that user.
@@ -159,8 +161,8 @@ pub enum Denial {
     Superseded,
     /// What the answer belongs to is over, used, or not of this session.
     ChallengeGone,
-    /// A service that answers in verdicts said no; `message` is for the claimant.
-    Decided { remarks: Box<Remarks>, message: Option<String> },
+    /// A service that answers in verdicts said no.
+    Decided { remarks: Box<Remarks> },
     /// A service that answers in verdicts gave none.
     Undecided,
     /// The subscriber has as many sessions from this address as `[connection_limit]` allows.
@@ -250,7 +252,7 @@ impl Denial {
             | Self::PushOutstanding
             | Self::PushBlocked { wait: _ }
             | Self::ChallengeGone
-            | Self::Decided { remarks: _, message: _ }
+            | Self::Decided { remarks: _ }
             | Self::Undecided => Class::AuthenticationFailure,
         }
     }
@@ -274,7 +276,7 @@ impl Denial {
             Self::PushBlocked { wait: _ } => "push_blocked",
             Self::Superseded => "superseded",
             Self::ChallengeGone => "challenge_gone",
-            Self::Decided { remarks: _, message: _ } => "service_refused",
+            Self::Decided { remarks: _ } => "service_refused",
             Self::Undecided => "undecided",
             Self::TooManySessions { limit: _ } => "connection_limit",
             Self::Uncounted { missing: _ } => "uncounted",
@@ -318,7 +320,7 @@ impl Denial {
             }
             Self::Superseded => "a one-time password was accepted in place of this push".into(),
             Self::ChallengeGone => "what was answered is over, was used, or was never asked in this session".into(),
-            Self::Decided { remarks, message: _ } => match &remarks.reason {
+            Self::Decided { remarks } => match &remarks.reason {
                 Some(reason) => Foreign(reason).to_string(),
                 None => "the service says no, and not why".into(),
             },
@@ -350,7 +352,7 @@ impl Denial {
             | Self::PushOutstanding
             | Self::Superseded
             | Self::ChallengeGone
-            | Self::Decided { remarks: _, message: _ }
+            | Self::Decided { remarks: _ }
             | Self::Undecided
             | Self::TooManySessions { limit: _ }
             | Self::Uncounted { missing: _ } => None,

@@ -110,10 +110,9 @@ pub struct Reject {
     pub code: &'static str,
     pub service: Option<String>,
     pub reason: String,
-    /// What a service that answers in verdicts said beside its no.
+    /// What a service that answers in verdicts said beside its no, what the claimant is told instead of the class's words
+    /// among it.
     pub remarks: Option<Box<Remarks>>,
-    /// What the claimant is told; `None` for what the class says.
-    pub message: Option<String>,
     pub retry_after: Option<Duration>,
 }
 
@@ -128,9 +127,8 @@ impl From<Denial> for Reject {
     fn from(denial: Denial) -> Self {
         let (class, code, reason) = (denial.class(), denial.code(), denial.reason());
         let retry_after = denial.retry_after();
-        let (remarks, message) =
-            if let Denial::Decided { remarks, message } = denial { (Some(remarks), message) } else { (None, None) };
-        Self { class, code, service: None, reason, remarks, message, retry_after }
+        let remarks = if let Denial::Decided { remarks } = denial { Some(remarks) } else { None };
+        Self { class, code, service: None, reason, remarks, retry_after }
     }
 }
 
@@ -138,6 +136,6 @@ impl From<Denial> for Reject {
 impl From<Fault> for Reject {
     fn from(fault: Fault) -> Self {
         let Fault { class, code, service, reason } = fault;
-        Self { class, code, service, reason, remarks: None, message: None, retry_after: None }
+        Self { class, code, service, reason, remarks: None, retry_after: None }
     }
 }

@@ -1,7 +1,5 @@
 //! Letting somebody in: what it rests on, what is remembered of it, and the questions that come after it.
 
-use std::collections::BTreeMap;
-
 use sha2::{Digest, Sha256};
 
 use super::held::{self, Held, Kind};
@@ -107,7 +105,7 @@ impl Admission {
         Verdict::Accept(Accept { claimant, identity, basis, factor, service, footing, reason, remarks, cookie })
     }
 
-    /// For the store, where it waits for the questions to be answered. What goes into the session cookie is there by then.
+    /// For the store, where it waits for the questions to be answered.
     fn pack(&self) -> ClientState {
         let Self { basis, identity, factor, service, footing, reason, remarks, progress } = self;
         let mut parcel = Parcel::default();
@@ -119,11 +117,18 @@ impl Admission {
         parcel.put(reason);
         parcel.put(char::from(progress.number()).encode_utf8(&mut [0; 4]));
         if let Some(remarks) = remarks {
-            let Remarks { reason, metadata, gateway_user, gateway_groups, session_cookie: _ } = &**remarks;
+            let Remarks { reason, message, metadata, gateway_user, gateway_groups, session_cookie } = &**remarks;
             parcel.put_option(reason.as_deref());
+            parcel.put_option(message.as_deref());
             parcel.put_option(metadata.as_deref());
             parcel.put_option(gateway_user.as_ref().map(|user| user.0.as_str()));
             gateway_groups.iter().for_each(|group| parcel.put(group));
+            // Behind the last group.
+            parcel.put_option(None);
+            for (key, value) in session_cookie {
+                parcel.put(key);
+                parcel.put(value);
+            }
         }
         ClientState::new(parcel.into_bytes())
     }
@@ -144,10 +149,11 @@ impl Admission {
             None => None,
             Some(reason) => Some(Box::new(Remarks {
                 reason: reason.map(Into::into),
+                message: parts.take_option()?.map(Into::into),
                 metadata: parts.take_option()?.map(Into::into),
                 gateway_user: parts.take_option()?.map(|user| Claimant(user.into())),
                 gateway_groups: std::iter::from_fn(|| parts.take().map(Into::into)).collect(),
-                session_cookie: BTreeMap::new(),
+                session_cookie: std::iter::from_fn(|| Some((parts.take()?.into(), parts.take()?.into()))).collect(),
             })),
         };
         Some(Self { basis, identity, factor, service, footing, reason, remarks, progress })
@@ -161,9 +167,6 @@ impl Engine {
             let expires = story.moment.now.plus(rule.hard.div_ceil(1000).saturating_add(1));
             let (key, now) = (self.cache_key(story), story.moment.unix_millis());
             self.store.remember_verification(&key, &story.origin.subscriber, now, expires).await?;
-        }
-        if let Some(remarks) = &admission.remarks {
-            story.aside.share(&remarks.session_cookie);
         }
         self.put_questions(story, admission, None).await
     }
@@ -196,6 +199,9 @@ impl Engine {
             && !held::finish(&*self.store, &held, State::Used, story.moment.now).await.map_err(own_fault)?
         {
             return Err(Denial::ChallengeGone.into());
+        }
+        if let Some(remarks) = &admission.remarks {
+            story.aside.share(&remarks.session_cookie);
         }
         let cookie = Cookie { answered, ..self.new_cookie(admission.progress, story) };
         let cookie = self.seal(cookie, story.session(), admission.known_as(&story.claimant))?;
@@ -244,16 +250,19 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
     fn what_waits_for_an_answer_is_let_in_as_it_was_decided() {
         let remarks = Remarks {
             reason: None,
+            message: Some("m".into()),
             metadata: Some("{}".into()),
             gateway_user: Some(Claimant("bob".into())),
             gateway_groups: vec!["g".into(), String::new()],
-            session_cookie: BTreeMap::new(),
+            session_cookie: BTreeMap::from([("a".into(), "[1]".into()), ("b".into(), "2".into())]),
         };
         let identity = MfaIdentity("alice".into());
         let proof = Proof { remarks: Some(Box::new(remarks)), ..Proof::new(Factor::Otp, "r") };

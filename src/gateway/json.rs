@@ -10,6 +10,7 @@ use super::session_cookie::{self, Written};
 use super::tree::{self, Json};
 use super::{Greeting, Inbound, Protocol, RequestId, Said};
 use crate::domain::fault::Fault;
+use crate::domain::outcome::Remarks;
 use crate::domain::request::{Kind, Request};
 use crate::domain::secret::Secret;
 use crate::domain::verdict::{Accept, Basis, Echo, Footing, NeedInfo, Reject, Verdict};
@@ -54,6 +55,7 @@ impl Protocol for Native {
                     .or(claimant.as_ref())
                     .map(|c| c.0.as_str()),
                 gateway_groups: remarks.as_ref().map(|r| &*r.gateway_groups).filter(|groups| !groups.is_empty()),
+                message: told(remarks.as_deref()),
                 mfa_identity: identity.as_ref().map(|i| i.0.as_str()),
                 basis: match basis {
                     Basis::UserList | Basis::DirectoryGroup | Basis::Cached => Some(basis.word()),
@@ -69,9 +71,9 @@ impl Protocol for Native {
                 cookie: cookie.as_deref(),
                 ..Answer::new(id.as_deref(), "accept")
             },
-            Verdict::Reject(Reject { class, code, service, reason, remarks: _, message, retry_after }) => Answer {
+            Verdict::Reject(Reject { class, code, service, reason, remarks, retry_after }) => Answer {
                 error: Some(WireError { class: class.word(), code, service: service.as_deref() }),
-                message: Some(message.as_deref().unwrap_or(class.message())),
+                message: Some(told(remarks.as_deref()).unwrap_or(class.message())),
                 reason: Some(reason),
                 trace: Some(trace),
                 retry_after_s: retry_after.map(|d| d.as_secs().max(1)),
@@ -209,6 +211,11 @@ impl<'a> Answer<'a> {
     const fn new(id: Option<&'a RawValue>, verdict: &'static str) -> Self {
         Self { verdict: Some(verdict), ..Self::bare(id) }
     }
+}
+
+/// What a service wants the claimant to be told.
+fn told(remarks: Option<&Remarks>) -> Option<&str> {
+    remarks?.message.as_deref()
 }
 
 fn line(answer: &Answer<'_>, out: &mut Vec<u8>) {

@@ -106,7 +106,7 @@ fn what_is_no_verdict_is_a_communication_error() {
         json!({"verdict": "accept", "result": null}),
         json!({"verdict": "accept", "reason": 1}),
         json!({"verdict": "accept", "reason": long}),
-        json!({"verdict": "accept", "message": "text"}),
+        json!({"verdict": "need_info", "message": "text"}),
         json!({"verdict": "accept", "question": question}),
         json!({"verdict": "accept", "state": 1}),
         json!({"verdict": "accept", "gateway_user": ["bob"]}),

@@ -111,6 +111,7 @@ impl Answer {
                 &[
                     "gateway_user",
                     "gateway_groups",
+                    "message",
                     "mfa_identity",
                     "basis",
                     "factor",

@@ -42,6 +42,8 @@ pub enum Kind {
     ControlText,
     /// A question that was answered with null.
     NullAnswer,
+    /// Everybody but some is let in, and the user's name is one of these in another spelling.
+    OtherSpelling,
 }
 
 impl Kind {
@@ -116,6 +118,14 @@ impl Kind {
                 let parts = said("question").and_then(Value::as_array).into_iter().flatten();
                 let mut texts = parts.chain(said("reason")).filter_map(Value::as_str);
                 texts.any(|text| text.chars().any(|c| c.is_control() && c != '\n' && c != '\t'))
+            }
+            Self::OtherSpelling => {
+                let plain = |name: &str| name.trim().to_lowercase();
+                let open = case.fixtures.user_lists.values().filter(|list| list.allow == "all_users");
+                let excepted: Vec<&String> = open.flat_map(|list| &list.except).collect();
+                users(case)
+                    .iter()
+                    .any(|user| !excepted.contains(&user) && excepted.iter().any(|name| plain(name) == plain(user)))
             }
             Self::NullAnswer => {
                 let answers = said("session_cookie").and_then(|cookie| cookie.get("questions")?.as_object());

@@ -264,7 +264,7 @@ fn in_words(said: Said) -> Reply {
     let Said { verdict, metadata, shown, reason, question, cookie, session_cookie, gateway_user, gateway_groups } =
         said;
     let mut answer = match verdict.as_ref().and_then(Value::as_str) {
-        Some("ACCEPT") => Wire { verdict: Some("accept"), reason, ..Wire::default() },
+        Some("ACCEPT") => Wire { verdict: Some("accept"), reason, message: shown, ..Wire::default() },
         Some("DENY") => Wire { verdict: Some("reject"), reason, message: shown, ..Wire::default() },
         Some("NEEDINFO") => {
             let (verdict, state) = (Some("need_info"), cookie);

@@ -168,7 +168,8 @@ impl Stage<'_> {
         let is_deaf = case.client_behaviour.values().any(is_unreachable);
         let url = if is_deaf { format!("http://127.0.0.1:{}", self.theatre.deaf) } else { self.service.url() };
         text += "[plugin]\nclients = http acme\n[throttle]\nfailures = 1000\nsource_failures = 1000000\n";
-        text += &format!("[http acme]\nresponse = verdict\nallow_insecure_http = yes\nurl = {url}\n");
+        text +=
+            &format!("[http acme]\nresponse = verdict\nallow_insecure_http = yes\ncode = text 1..512\nurl = {url}\n");
         if case.plugin == "secret" {
             text += "auth = header\nauth_header = X-Token\n";
         }

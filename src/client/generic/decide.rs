@@ -89,9 +89,7 @@ impl GenericClient {
                 let reason = reason.map_or_else(|| "verified".to_owned(), |reason| Foreign(reason).to_string());
                 Outcome::Verified(Proof { factor, reason, remarks: Some(Box::new(remarks)) })
             }
-            Decision::No { remarks, message } => {
-                Outcome::Denied(Denial::Decided { remarks: Box::new(remarks), message })
-            }
+            Decision::No(remarks) => Outcome::Denied(Denial::Decided { remarks: Box::new(remarks) }),
             Decision::Ask { prompt, state } => {
                 let kept = Captured::from([(STATE.to_owned(), Secret::new(state))]);
                 Outcome::Ask { prompt, state: facts::keep(Waiting::Asked, &kept)? }

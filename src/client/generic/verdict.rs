@@ -30,10 +30,7 @@ const GROUPS: usize = 1024;
 #[derive(Debug)]
 pub enum Decision {
     Yes(Remarks),
-    No {
-        remarks: Remarks,
-        message: Option<String>,
-    },
+    No(Remarks),
     /// One more thing to type; `state` is JSON.
     Ask {
         prompt: Prompt,
@@ -75,10 +72,7 @@ pub fn read(answer: &Answer, typed: Option<&str>) -> Result<Decision, ClientErro
     let decision = match word.as_deref() {
         None => Ok(Decision::Neither),
         Some("accept") => fields.remarks(text, typed).map(Decision::Yes),
-        Some("reject") => fields.remarks(text, typed).and_then(|remarks| {
-            let message = fields.text("message")?.map(|text| safe(&text));
-            Ok(Decision::No { remarks, message })
-        }),
+        Some("reject") => fields.remarks(text, typed).map(Decision::No),
         Some("need_info") => fields.question(text),
         Some(other) => Err(format!("verdict is \"{}\"; expected accept, reject, need_info or null", Foreign(other))),
     };
@@ -142,7 +136,9 @@ impl Fields {
             None => text,
         };
         let reason = self.text("reason")?.filter(|reason| !reason.is_empty()).map(masked);
-        Ok(Remarks { reason, metadata: metadata.map(masked), gateway_user, gateway_groups, session_cookie })
+        let message = self.text("message")?.map(|text| safe(&text));
+        let metadata = metadata.map(masked);
+        Ok(Remarks { reason, message, metadata, gateway_user, gateway_groups, session_cookie })
     }
 
     fn groups(&mut self) -> Result<Vec<String>, String> {

@@ -28,7 +28,7 @@ impl Class {
         ("digits", Self::Digits, 1..=64),
         ("hex", Self::Hex, 1..=128),
         ("token", Self::Token, 1..=256),
-        ("text", Self::Text, 1..=200),
+        ("text", Self::Text, 1..=512),
         ("url", Self::Link, 1..=1024),
     ];
 

@@ -124,12 +124,28 @@ fn accepted<'a>(accept: &'a Accept, kept: &Kept<'_>, answer: &mut Answer<'a>) {
         (None, Basis::Authorized) => python::reason("Authorize hook not implemented").into(),
         (None, Basis::Verified | Basis::Ended) => python::reason(reason).into(),
     });
+    answer.reason = remarks.as_ref().and_then(|remarks| remarks.message.as_deref());
     match remarks.as_deref() {
-        Some(Remarks { reason: _, metadata: _, gateway_user: Some(user), gateway_groups, session_cookie: _ }) => {
+        Some(Remarks {
+            reason: _,
+            message: _,
+            metadata: _,
+            gateway_user: Some(user),
+            gateway_groups,
+            session_cookie: _,
+        }) => {
             answer.gateway_user = Some(&user.0);
             answer.gateway_groups = Some(gateway_groups);
         }
-        Some(Remarks { reason: _, metadata: _, gateway_user: None, gateway_groups: _, session_cookie: _ }) | None => {
+        Some(Remarks {
+            reason: _,
+            message: _,
+            metadata: _,
+            gateway_user: None,
+            gateway_groups: _,
+            session_cookie: _,
+        })
+        | None => {
             let is_news = |user: &&str| kept.is(Kind::Authenticate) && kept.user.as_deref() != Some(*user);
             if let Some(user) = claimant.as_ref().map(|claimant| claimant.0.as_str()).filter(is_news) {
                 answer.gateway_user = Some(user);
@@ -140,9 +156,9 @@ fn accepted<'a>(accept: &'a Accept, kept: &Kept<'_>, answer: &mut Answer<'a>) {
 }
 
 fn rejected<'a>(reject: &'a Reject, answer: &mut Answer<'a>) {
-    let Reject { class, code, service: _, reason, remarks, message, retry_after: _ } = reject;
+    let Reject { class, code, service: _, reason, remarks, retry_after: _ } = reject;
     let (metadata, shown) = if let Some(remarks) = remarks {
-        (said_by_service(remarks), message.as_deref().unwrap_or_default())
+        (said_by_service(remarks), remarks.message.as_deref().unwrap_or_default())
     } else if *code == Denial::NoClaimant.code() {
         (python::reason("No username identified").into(), NOTHING)
     } else if *code == (Denial::TooManySessions { limit: 0 }).code() {
@@ -157,7 +173,7 @@ fn rejected<'a>(reject: &'a Reject, answer: &mut Answer<'a>) {
             Class::ServiceUnreachable => "Backend service unreachable",
             Class::PolicyDenied | Class::InvalidRequest | Class::InternalError => class.message(),
         };
-        (python::reason(reason).into(), message.as_deref().unwrap_or(shown))
+        (python::reason(reason).into(), shown)
     };
     answer.additional_metadata = Some(metadata);
     answer.reason = Some(if shown.is_empty() { NOTHING } else { shown });
@@ -165,7 +181,7 @@ fn rejected<'a>(reject: &'a Reject, answer: &mut Answer<'a>) {
 
 /// What a service that answers in verdicts wants kept.
 fn said_by_service(remarks: &Remarks) -> Cow<'_, str> {
-    let Remarks { reason, metadata, gateway_user: _, gateway_groups: _, session_cookie: _ } = remarks;
+    let Remarks { reason, message: _, metadata, gateway_user: _, gateway_groups: _, session_cookie: _ } = remarks;
     match metadata {
         Some(metadata) => metadata.into(),
         None => python::reason(reason.as_deref().unwrap_or_default()).into(),
@@ -248,8 +264,9 @@ mod tests {
             "{\"verdict\":\"ACCEPT\",\"additional_metadata\":\"plain\",\"gateway_user\":\"bob\",\"gateway_groups\":[\"g1\"],\
              \"cookie\":{\"countersign\":\"ours\",\"k\":1},\"session_cookie\":{\"questions\":{\"t\":\"T-1\"}}}\n"
         );
-        let denied = |remarks, message: Option<&str>| {
-            let denial = Denial::Decided { remarks: Box::new(remarks), message: message.map(Into::into) };
+        let denied = |remarks: Remarks, message: Option<&str>| {
+            let remarks = Remarks { message: message.map(Into::into), ..remarks };
+            let denial = Denial::Decided { remarks: Box::new(remarks) };
             said(Kind::Authenticate, &Verdict::Reject(denial.into()), &SessionCookie::default())
         };
         let told = denied(Remarks { reason: Some("é".into()), ..Remarks::default() }, Some("go away"));
