@@ -20,6 +20,9 @@ use crate::store::Store;
 /// How often a question can be answered wrongly before it is over.
 const TRIES: u32 = 3;
 
+/// The largest admission that waits for answers, in bytes: what a service that answers in verdicts may have said.
+const ADMISSION_LIMIT: usize = 128 * 1024;
+
 /// What the claimant is to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -140,7 +143,11 @@ pub async fn hold(
     let away = absent.as_ref().map(|absent| (absent.section.as_str(), absent.reason.as_str())).unzip();
     // Sealed on the next line but one.
     let state = state.expose();
-    if state.len() > STATE_LIMIT {
+    let limit = match kind {
+        Kind::Verified => ADMISSION_LIMIT,
+        Kind::Asked | Kind::Pushed | Kind::Known | Kind::Authorizing => STATE_LIMIT,
+    };
+    if state.len() > limit {
         return Err(ClientError::unexpected("what the service wants kept is too large"));
     }
     let mut parcel = Parcel::default();

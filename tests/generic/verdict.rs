@@ -229,3 +229,19 @@ fn metadata_and_cookies_are_taken() {
     assert_eq!((answer.verdict(), answer.gateway_user.as_deref()), ("accept", Some("bob")), "{answer:?}");
     assert_eq!(answer.gateway_groups.unwrap(), ["g1", "g2"]);
 }
+
+#[test]
+fn what_a_service_wants_kept_waits_for_the_questions_however_long_it_is() {
+    let metadata = "m".repeat(16 * 1024);
+    let said = json!({"verdict": "accept", "metadata": metadata, "session_cookie": {"big": "s".repeat(16_000)}});
+    let web = Web::always(ok(said));
+    let home = home("corp", &web.url(""), &format!("{OTP}[question_1]\nprompt = Ticket:\nkey = ticket\n"));
+    let facts = json!({"session_id": "s", "key_value_pairs": {"otp": "1"}});
+    let asked = home.ask_one(&request(1, "alice", facts));
+    assert_eq!((asked.verdict(), asked.session_cookie.clone()), ("need_info", Some(json!({"questions": {}}))));
+    let facts = json!({"session_id": "s", "cookie": asked.cookie(), "key_value_pairs": {"ticket": "T-1"}});
+    let accept = home.ask_one(&request(2, "alice", facts));
+    assert_eq!(accept.verdict(), "accept", "{accept:?}");
+    let kept = accept.session_cookie.unwrap();
+    assert_eq!((kept["big"].as_str().unwrap().len(), &kept["questions"]["ticket"]), (16_000, &json!("T-1")));
+}
