@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use countersign::config::filter::{Place, SearchFilter};
 use countersign::config::policy::LdapServer;
-use countersign::config::value::{SecretRef, ServiceSecret};
+use countersign::config::value::{Authorities, SecretRef, ServiceSecret};
 use countersign::directory::{Directory, DirectoryError, LdapDirectory};
 use countersign::domain::finding::{Finding, Trouble};
 use countersign::domain::secret::Secret;
@@ -45,7 +45,7 @@ fn settings(urls: &[&str]) -> LdapServer {
         name: "corp".into(),
         urls: urls.iter().map(|url| url.parse().unwrap()).collect(),
         start_tls: false,
-        ca_file: None,
+        ca_cert: None,
         allow_insecure_ldap: true,
         bind_dn: Some(READER.into()),
         bind_password: written(PASSWORD),
@@ -285,7 +285,7 @@ fn the_way_is_protected_by_either_kind_of_tls_with_a_verified_certificate() {
     let (plain, secure) = (slapd.url(), slapd.tls_url("localhost"));
     let secured = |url: &str, start_tls, ca_file| LdapServer {
         start_tls,
-        ca_file: Some(ca_file),
+        ca_cert: Some(Authorities::File(ca_file)),
         allow_insecure_ldap: false,
         ..settings(&[url])
     };
@@ -312,8 +312,8 @@ fn a_certificate_of_another_name_or_time_is_refused() {
         for (url, start_tls) in
             [(slapd.tls_url("localhost"), false), (format!("ldap://localhost:{}", slapd.port()), true)]
         {
-            let ca_file = Some(authority.ca_file());
-            let error = wrong(&LdapServer { start_tls, ca_file, ..settings(&[&url]) });
+            let ca_cert = Some(Authorities::File(authority.ca_file()));
+            let error = wrong(&LdapServer { start_tls, ca_cert, ..settings(&[&url]) });
             assert!(error.to_lowercase().contains(why), "{url}: {error}");
         }
     }
@@ -322,7 +322,8 @@ fn a_certificate_of_another_name_or_time_is_refused() {
 #[test]
 fn a_password_crosses_no_network_in_clear() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("ldap://{}", listener.local_addr().unwrap());
+    // An address that leads here, and is not known to.
+    let url = format!("ldap://0.0.0.0:{}", listener.local_addr().unwrap().port());
     let error = wrong(&LdapServer { allow_insecure_ldap: false, ..settings(&[&url]) });
     assert!(error.contains("in clear") && error.contains("ldaps://"), "{error}");
     listener.set_nonblocking(true).unwrap();
@@ -511,10 +512,10 @@ fn whoever_says_nothing_is_not_waited_for() {
     assert!(late(&plain).contains("no answer to the bind in time"));
     assert!(late(&bound.settings()).contains("no answer to the search in time"));
     assert!(late(&settings(&[&format!("ldap://{}", blackhole.host())])).contains("took too long"));
-    let ca_file = Some(authority.ca_file());
-    let tls = LdapServer { ca_file: ca_file.clone(), ..settings(&[&format!("ldaps://{}", silent.host())]) };
+    let ca_cert = Some(Authorities::File(authority.ca_file()));
+    let tls = LdapServer { ca_cert: ca_cert.clone(), ..settings(&[&format!("ldaps://{}", silent.host())]) };
     assert!(late(&tls).contains("the TLS handshake took too long"));
-    assert!(late(&LdapServer { start_tls: true, ca_file, ..plain.clone() }).contains("took too long"));
+    assert!(late(&LdapServer { start_tls: true, ca_cert, ..plain.clone() }).contains("took too long"));
     let error = run(directory(&plain).groups("alice", Instant::now())).unwrap_err().to_string();
     assert_eq!(error, "there was no time left to ask the directory");
     assert!(wrong(&LdapServer { timeout: 1, ..plain }).contains("in time"), "its own limit counts too");
@@ -589,8 +590,11 @@ fn what_comes_before_tls_is_not_taken_for_what_comes_in_it() {
     let well = message(1, 0x78, b"\x0a\x01\x00\x04\x00\x04\x00");
     let injected = [well.clone(), message(2, 0x61, b"\x0a\x01\x00\x04\x00\x04\x00")].concat();
     let authority = Authority::new();
-    let settings =
-        |bytes| LdapServer { start_tls: true, ca_file: Some(authority.ca_file()), ..Act::saying(bytes).settings() };
+    let settings = |bytes| LdapServer {
+        start_tls: true,
+        ca_cert: Some(Authorities::File(authority.ca_file())),
+        ..Act::saying(bytes).settings()
+    };
     let error = wrong(&settings(injected));
     assert!(error.contains("more than the answer to StartTLS"), "{error}");
     assert!(late(&settings(well)).contains("TLS handshake"));
@@ -626,7 +630,10 @@ fn a_diagnosis_goes_from_the_name_to_the_users() {
     let certificate = authority.certificate(&["localhost"], Validity::Valid);
     let Some(slapd) = Slapd::start_tls(&people(), &GROUPS, &certificate) else { return };
     let steps = |found: &[(&'static str, String)]| found.iter().map(|(step, _)| *step).collect::<Vec<_>>();
-    let right = LdapServer { ca_file: Some(authority.ca_file()), ..settings(&[&slapd.tls_url("localhost")]) };
+    let right = LdapServer {
+        ca_cert: Some(Authorities::File(authority.ca_file())),
+        ..settings(&[&slapd.tls_url("localhost")])
+    };
     let found = diagnosed(&right);
     assert_eq!(steps(&found), ["server", "resolve", "connect", "tls", "bind", "base_dn"], "{found:?}");
     assert!(found.iter().all(|(_, text)| !text.starts_with("wrong") && !text.contains(PASSWORD)), "{found:?}");
@@ -637,7 +644,7 @@ fn a_diagnosis_goes_from_the_name_to_the_users() {
     let elsewhere = format!("ldaps://{}", refused.host());
     let secure = slapd.tls_url("localhost");
     for (changed, step, text) in [
-        (LdapServer { ca_file: Some(stranger.ca_file()), ..right.clone() }, "tls", "ca_file"),
+        (LdapServer { ca_cert: Some(Authorities::File(stranger.ca_file())), ..right.clone() }, "tls", "ca_cert"),
         (LdapServer { bind_password: written("guess"), ..right.clone() }, "bind", "(49)"),
         (LdapServer { base_dn: "dc=x".into(), ..right.clone() }, "base_dn", "check base_dn"),
         (LdapServer { urls: vec![elsewhere.parse().unwrap()], ..right.clone() }, "connect", "firewall"),
@@ -646,7 +653,7 @@ fn a_diagnosis_goes_from_the_name_to_the_users() {
             "resolve",
             "hosts",
         ),
-        (LdapServer { allow_insecure_ldap: false, ..settings(&[&slapd.url()]) }, "resolve", "ldaps://"),
+        (LdapServer { allow_insecure_ldap: false, ..settings(&["ldap://192.0.2.1"]) }, "resolve", "ldaps://"),
     ] {
         let found = diagnosed(&changed);
         let wrong: Vec<_> = found.iter().filter(|(_, text)| text.starts_with("wrong")).collect();

@@ -3,10 +3,10 @@
 mod read;
 pub mod sections;
 
-use std::path::PathBuf;
-
 use super::filter::SearchFilter;
-use super::value::ServiceSecret;
+use std::net::IpAddr;
+
+use super::value::{Authorities, ServiceSecret};
 use crate::domain::verdict::Echo;
 use crate::policy::cache::CacheRule;
 use crate::policy::exemption::Exemption;
@@ -74,8 +74,9 @@ pub struct LdapServer {
     /// ldap:// or ldaps://, tried in their order.
     pub urls: Vec<url::Url>,
     pub start_tls: bool,
-    pub ca_file: Option<PathBuf>,
-    /// Whether a password may cross the network in clear: ldap:// without StartTLS.
+    /// `None`: the authorities of this machine.
+    pub ca_cert: Option<Authorities>,
+    /// Whether a password may cross the network in clear: ldap:// without StartTLS beyond this machine.
     pub allow_insecure_ldap: bool,
     /// Empty for an anonymous bind.
     pub bind_dn: Option<String>,
@@ -93,4 +94,12 @@ pub struct LdapServer {
     pub group_name_attribute: String,
     /// Seconds for everything that one verdict wants of the directory.
     pub timeout: u64,
+}
+
+/// Whether `url` is an address of this machine: what goes there crosses no network.
+pub fn is_here(url: &url::Url) -> bool {
+    match url.host_str().map(|host| host.trim_matches(['[', ']'])) {
+        Some(host) => host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback()),
+        None => false,
+    }
 }

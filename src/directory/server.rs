@@ -9,7 +9,7 @@ use rustls::ClientConfig;
 use url::Url;
 
 use super::connection::Failure;
-use crate::config::policy::LdapServer;
+use crate::config::policy::{LdapServer, is_here};
 use crate::config::value::{Authorities, ServiceSecret};
 use crate::domain::secret::Secret;
 use crate::net::resolve::Resolver;
@@ -60,7 +60,7 @@ impl Server {
         match (url.scheme(), self.settings.start_tls) {
             ("ldaps", _) => Ok(Protection::Tls),
             ("ldap", true) => Ok(Protection::StartTls),
-            ("ldap", false) if self.settings.allow_insecure_ldap => Ok(Protection::None),
+            ("ldap", false) if self.settings.allow_insecure_ldap || is_here(url) => Ok(Protection::None),
             ("ldap", false) => Err(Failure::Final(
                 "everything would cross the network in clear; use ldaps:// or start_tls = yes, or set \
                  allow_insecure_ldap = yes"
@@ -99,7 +99,10 @@ impl Server {
         if let Some(made) = self.tls.get() {
             return Ok(Arc::clone(made));
         }
-        let authorities = self.settings.ca_file.as_ref().map(|path| Authorities::File(self.directory.join(path)));
+        let authorities = self.settings.ca_cert.as_ref().map(|authorities| match authorities {
+            Authorities::File(path) => Authorities::File(self.directory.join(path)),
+            Authorities::Written(pem) => Authorities::Written(pem.clone()),
+        });
         let read = |source: &ServiceSecret| {
             service::read(source, |path| self.directory.join(path)).map_err(|error| error.to_string())
         };

@@ -22,7 +22,7 @@ pub fn describe(chain: &[CertificateDer<'_>], now: UnixTime) -> String {
 pub fn remedy(error: &str) -> &'static str {
     match error {
         _ if error.contains("UnknownIssuer") || error.contains("BadSignature") => {
-            "nobody trusted signed it: name the authority's certificate in ca_file"
+            "nobody trusted signed it: name the authority's certificate in ca_file (of a directory: ca_cert)"
         }
         _ if error.contains("not valid for name") || error.contains("NotValidForName") => {
             "the certificate is for another name: write that name in plugin.ini"

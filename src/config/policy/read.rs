@@ -6,7 +6,7 @@ use super::sections::{
     AuthorizeOptions, CacheOptions, DirectoryMapping, EXPLICIT, GroupWhitelist, LdapChoice, LdapOptions, LimitOptions,
     QuestionOptions, Transform, UpnOptions, UserList, UserWhitelist, declaration, question_number,
 };
-use super::{ConnectionLimit, LdapServer, NamedExemption, Policy, PolicyQuestion};
+use super::{ConnectionLimit, LdapServer, NamedExemption, Policy, PolicyQuestion, is_here};
 use crate::config::declare;
 use crate::config::ini::Section;
 use crate::config::mistake::{Mistakes, suggestion};
@@ -338,7 +338,7 @@ fn ldap_server(name: &str, section: &Section, mistakes: &mut Mistakes) -> Option
         note("start_tls", "goes with ldap:// only; ldaps:// speaks TLS from the beginning");
     }
     let allow_insecure_ldap = read.allow_insecure_ldap == YesNo::Yes;
-    if !start_tls && !allow_insecure_ldap && read.url.0.iter().any(|url| url.scheme() == "ldap") {
+    if !start_tls && !allow_insecure_ldap && read.url.0.iter().any(|url| url.scheme() == "ldap" && !is_here(url)) {
         let text = "passwords would cross the network for everybody to read, and answers could be forged; expected \
                     ldaps://, or write start_tls = yes or allow_insecure_ldap = yes below";
         note("url", text);
@@ -347,7 +347,7 @@ fn ldap_server(name: &str, section: &Section, mistakes: &mut Mistakes) -> Option
         name: name.to_owned(),
         urls: read.url.0,
         start_tls,
-        ca_file: read.ca_file.0,
+        ca_cert: read.ca_cert.0,
         allow_insecure_ldap,
         bind_dn: read.bind_dn.0,
         bind_password: read.bind_password.0,

@@ -1,10 +1,8 @@
 //! What is declared of each policy section.
 
-use std::path::PathBuf;
-
 use crate::config::declare::SectionDeclaration;
 use crate::config::value::{
-    Attribute, Domain, GroupFilter, Integer, LdapUrls, List, Milliseconds, Optional, ReuseLimit, Seconds,
+    Attribute, Authorities, Domain, GroupFilter, Integer, LdapUrls, List, Milliseconds, Optional, ReuseLimit, Seconds,
     ServiceSecret, UserFilter, YesNo,
 };
 use crate::domain::verdict::Echo;
@@ -62,9 +60,10 @@ options! {
         url: LdapUrls = required "ldaps://dc1.corp.example ldaps://dc2.corp.example";
         /// Whether an ldap:// address is asked for TLS before anything else is said.
         start_tls: YesNo = "no";
-        /// A file of certificates (PEM): whoever they sign is the directory. Empty: the authorities of this machine.
-        ca_file: Optional<PathBuf> = "";
-        /// Allows ldap:// without TLS: passwords cross the network for everybody to read, and who is exempt can be forged.
+        /// Certificates (PEM) or a file of them: whoever they sign is the directory. Empty: the authorities of this machine.
+        ca_cert: Optional<Authorities> = "";
+        /// Allows ldap:// without TLS beyond this machine: passwords cross the network for everybody to read, and who is
+        /// exempt can be forged.
         allow_insecure_ldap: YesNo = "no";
         /// As whom to ask; empty: as nobody.
         bind_dn: Optional<String> = "";
