@@ -27,7 +27,7 @@ use crate::store::rehearsal::Rehearsal;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "The line is one that a gateway sent (protocol.md). Nothing is counted, used or sent: what a remote \
-                        service would say is left open."
+                        service would say is left open. A directory that a rule needs is asked; it only reads."
 )]
 pub struct Args {
     /// A file that holds the request line; without it, or with -, standard input
