@@ -8,7 +8,6 @@ mod credentials;
 mod decide;
 mod facts;
 mod judge;
-mod python;
 mod verdict;
 
 use std::time::{Duration, Instant};

@@ -110,6 +110,15 @@ impl Proof {
     }
 }
 
+/// What a gateway that keeps something of each verdict is to keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Metadata {
+    /// As it is.
+    Text(String),
+    /// JSON, as the service wrote it; written as the gateway reads it.
+    Json(String),
+}
+
 /// What a service that answers in verdicts says beside yes or no: handed on as it is, and nothing is decided by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remarks {
@@ -117,8 +126,8 @@ pub struct Remarks {
     pub reason: Option<String>,
     /// What the claimant is told, where it says so.
     pub message: Option<String>,
-    /// What the gateway is to keep of it in place of the reason: text, or JSON as text.
-    pub metadata: Option<String>,
+    /// What the gateway is to keep of it in place of the reason.
+    pub metadata: Option<Metadata>,
     /// As whom the gateway is to know the claimant from here on, and the groups of that user.
     pub gateway_user: Option<Claimant>,
     pub gateway_groups: Vec<String>,

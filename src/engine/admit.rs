@@ -9,7 +9,7 @@ use super::{End, Engine, own_fault};
 use crate::config::policy::PolicyQuestion;
 use crate::domain::challenge::State;
 use crate::domain::claimant::{Claimant, MfaIdentity};
-use crate::domain::outcome::{ClientState, Denial, Factor, Prompt, Proof, Remarks};
+use crate::domain::outcome::{ClientState, Denial, Factor, Metadata, Prompt, Proof, Remarks};
 use crate::domain::verdict::{Accept, Basis, Footing, Verdict};
 use crate::policy::source::exact_source;
 use crate::secret::cookie::{Cookie, Progress};
@@ -120,7 +120,13 @@ impl Admission {
             let Remarks { reason, message, metadata, gateway_user, gateway_groups, session_cookie } = &**remarks;
             parcel.put_option(reason.as_deref());
             parcel.put_option(message.as_deref());
-            parcel.put_option(metadata.as_deref());
+            let (text, json) = match metadata {
+                Some(Metadata::Text(text)) => (Some(text), None),
+                Some(Metadata::Json(json)) => (None, Some(json)),
+                None => (None, None),
+            };
+            parcel.put_option(text.map(String::as_str));
+            parcel.put_option(json.map(String::as_str));
             parcel.put_option(gateway_user.as_ref().map(|user| user.0.as_str()));
             gateway_groups.iter().for_each(|group| parcel.put(group));
             // Behind the last group.
@@ -150,7 +156,10 @@ impl Admission {
             Some(reason) => Some(Box::new(Remarks {
                 reason: reason.map(Into::into),
                 message: parts.take_option()?.map(Into::into),
-                metadata: parts.take_option()?.map(Into::into),
+                metadata: match (parts.take_option()?, parts.take_option()?) {
+                    (Some(text), _) => Some(Metadata::Text(text.into())),
+                    (None, json) => json.map(|json| Metadata::Json(json.into())),
+                },
                 gateway_user: parts.take_option()?.map(|user| Claimant(user.into())),
                 gateway_groups: std::iter::from_fn(|| parts.take().map(Into::into)).collect(),
                 session_cookie: std::iter::from_fn(|| Some((parts.take()?.into(), parts.take()?.into()))).collect(),
@@ -259,7 +268,7 @@ mod tests {
         let remarks = Remarks {
             reason: None,
             message: Some("m".into()),
-            metadata: Some("{}".into()),
+            metadata: Some(Metadata::Json("{}".into())),
             gateway_user: Some(Claimant("bob".into())),
             gateway_groups: vec!["g".into(), String::new()],
             session_cookie: BTreeMap::from([("a".into(), "[1]".into()), ("b".into(), "2".into())]),

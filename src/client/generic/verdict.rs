@@ -8,10 +8,9 @@ use serde_json::{Map, Value};
 
 use super::super::ClientError;
 use super::super::http::Answer;
-use super::python;
 use crate::domain::claimant::{Claimant, Subscriber};
 use crate::domain::foreign::{Foreign, is_deceptive};
-use crate::domain::outcome::{Prompt, Remarks, STATE_LIMIT};
+use crate::domain::outcome::{Metadata, Prompt, Remarks, STATE_LIMIT};
 use crate::domain::verdict::Echo;
 
 /// How long a text may be, in bytes.
@@ -113,11 +112,14 @@ impl Fields {
         let Written { metadata, state: _, session_cookie } = written;
         let metadata = match self.take("metadata") {
             None => None,
-            Some(Value::String(text)) => Some(text),
-            Some(_) => metadata.map(|json| python::dumps(json.get())),
+            Some(Value::String(text)) => Some(Metadata::Text(text)),
+            Some(_) => metadata.map(|json| Metadata::Json(json.get().to_owned())),
         };
         let session_cookie = self.session_cookie(session_cookie)?;
-        if metadata.as_ref().is_some_and(|text| text.len() > KEPT) {
+        let length = |metadata: &Metadata| match metadata {
+            Metadata::Text(text) | Metadata::Json(text) => text.len(),
+        };
+        if metadata.as_ref().is_some_and(|metadata| length(metadata) > KEPT) {
             return Err(format!("metadata is longer than {KEPT} bytes"));
         }
         let gateway_user = match self.text("gateway_user")? {
@@ -137,7 +139,10 @@ impl Fields {
         };
         let reason = self.text("reason")?.filter(|reason| !reason.is_empty()).map(masked);
         let message = self.text("message")?.map(|text| safe(&text));
-        let metadata = metadata.map(masked);
+        let metadata = metadata.map(|metadata| match metadata {
+            Metadata::Text(text) => Metadata::Text(masked(text)),
+            Metadata::Json(json) => Metadata::Json(masked(json)),
+        });
         Ok(Remarks { reason, message, metadata, gateway_user, gateway_groups, session_cookie })
     }
 

@@ -12,7 +12,7 @@ use super::COOKIE;
 use super::kept::Kept;
 use super::python;
 use crate::domain::fault::Class;
-use crate::domain::outcome::{Denial, Remarks};
+use crate::domain::outcome::{Denial, Metadata, Remarks};
 use crate::domain::request::Kind;
 use crate::domain::verdict::{Accept, Basis, Echo, NeedInfo, Reject, Verdict};
 
@@ -183,7 +183,8 @@ fn rejected<'a>(reject: &'a Reject, answer: &mut Answer<'a>) {
 fn said_by_service(remarks: &Remarks) -> Cow<'_, str> {
     let Remarks { reason, message: _, metadata, gateway_user: _, gateway_groups: _, session_cookie: _ } = remarks;
     match metadata {
-        Some(metadata) => metadata.into(),
+        Some(Metadata::Text(text)) => text.into(),
+        Some(Metadata::Json(json)) => python::dumps(json).into(),
         None => python::reason(reason.as_deref().unwrap_or_default()).into(),
     }
 }
@@ -252,7 +253,7 @@ mod tests {
         );
         let remarks = Remarks {
             reason: Some("r".into()),
-            metadata: Some("plain".into()),
+            metadata: Some(Metadata::Text("plain".into())),
             gateway_user: Some(Claimant("bob".into())),
             gateway_groups: vec!["g1".into()],
             ..Remarks::default()
