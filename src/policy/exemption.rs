@@ -17,14 +17,6 @@ pub struct Exemption {
 }
 
 impl Exemption {
-    /// Whether somebody is exempt who is among the exceptions or is not.
-    pub fn exempts(&self, is_exception: bool) -> bool {
-        match self.allow {
-            Allow::NoUser => is_exception,
-            Allow::AllUsers => !is_exception,
-        }
-    }
-
     /// Whether the user of this name is. Whoever is exempt by their name has it exactly, upper and lower case told apart;
     /// whoever is exempt by not being named has none of these names in any spelling, and none that cannot be seen.
     pub fn exempts_user(&self, name: &str) -> bool {
@@ -38,7 +30,11 @@ impl Exemption {
     /// Whether the member of `groups` is; directories do not tell upper from lower case.
     pub fn exempts_member(&self, groups: &[String]) -> bool {
         let lower: Vec<String> = self.except.iter().map(|group| group.to_lowercase()).collect();
-        self.exempts(groups.iter().any(|group| lower.contains(&group.to_lowercase())))
+        let is_exception = groups.iter().any(|group| lower.contains(&group.to_lowercase()));
+        match self.allow {
+            Allow::NoUser => is_exception,
+            Allow::AllUsers => !is_exception,
+        }
     }
 }
 
