@@ -9,6 +9,7 @@ mod held;
 mod out_of_band;
 mod parcel;
 mod push;
+mod pushes;
 mod story;
 mod verify;
 
@@ -35,8 +36,8 @@ use admit::Admission;
 use before::Before;
 pub use dialogue::CookieState;
 use held::{Absent, Held};
-use push::Pushes;
 pub use push::{Chore, slot as push_slot};
+use pushes::Pushes;
 use story::{Aside, Standing, Story};
 
 /// A verdict that may be said once the store has settled what it rests on.

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::absence::{self, Resort};
 use super::held::{self, Held};
 use super::push::{self, Begin, Course, Person};
+use super::pushes;
 use super::story::{Standing, Story, absent, sendable_name};
 use super::{End, Engine, own_fault};
 use crate::client::{Push, Wired};
@@ -233,8 +234,8 @@ impl Engine {
     }
 
     /// The verdict on a push that ended.
-    pub(super) async fn ended(&self, story: &Story<'_>, ended: &push::Ended) -> Result<Verdict, End> {
-        let push::Ended { course, end } = ended;
+    pub(super) async fn ended(&self, story: &Story<'_>, ended: &pushes::Ended) -> Result<Verdict, End> {
+        let pushes::Ended { course, end } = ended;
         let section = course.client.section();
         let wired = self.wired(section).ok_or(Denial::ChallengeGone)?;
         let standing = Standing::from(course.absent.as_ref());

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::End;
 use super::held::{Absent, Held, Kind, Owner};
-use super::push;
+use super::pushes;
 use crate::client::ClientError;
 use crate::domain::attempt::{Attempt, Numbers};
 use crate::domain::challenge::ChallengeId;
@@ -128,14 +128,14 @@ impl Story<'_> {
     }
 
     /// By what the gateway would send this request again.
-    pub fn known(&self) -> Option<push::Known> {
+    pub fn known(&self) -> Option<pushes::Known> {
         let handle = self.cookie.and_then(|cookie| cookie.handle);
         let facts = &self.request.session;
         let (session, name) = (self.session()?.to_owned(), self.request.name.clone()?);
         let facts =
             [&facts.protocol, &facts.client_ip, &facts.server_ip, &facts.server_hostname, &facts.server_username];
         let facts = facts.map(Clone::clone);
-        Some(push::Known { subscriber: self.owner.clone(), session, name, facts, handle })
+        Some(pushes::Known { subscriber: self.owner.clone(), session, name, facts, handle })
     }
 }
 
