@@ -37,17 +37,17 @@ fn status(status: &str) -> Response {
     )
 }
 
-/// The challenges of transaction 0123.
+/// The challenges of transaction 012301230123.
 fn challenges(challenges: &[Value]) -> Value {
     let challenges: Vec<Value> = challenges
         .iter()
         .map(|challenge| {
             let mut challenge = challenge.clone();
-            challenge["transaction_id"] = json!("0123");
+            challenge["transaction_id"] = json!("012301230123");
             challenge
         })
         .collect();
-    json!({"multi_challenge": challenges, "transaction_id": "0123", "message": "please"})
+    json!({"multi_challenge": challenges, "transaction_id": "012301230123", "message": "please"})
 }
 
 fn pushed() -> Value {
@@ -115,7 +115,7 @@ fn edumfa_is_believed_for_what_it_means() {
         assert_eq!(told(&Login::new(&home, "alice").types("")), expected);
         let asked = asked(&web);
         assert_eq!(asked[..2], ["POST /auth username=svc", "POST /triggerchallenge"]);
-        let finishes = asked.iter().filter(|asked| *asked == "POST /check pass= transaction_id=0123").count();
+        let finishes = asked.iter().filter(|asked| *asked == "POST /check pass= transaction_id=012301230123").count();
         assert_eq!(
             (finishes, asked.iter().filter(|asked| asked.contains("/check")).count()),
             if is_asked_again { (1, 1) } else { (0, 0) }
@@ -185,7 +185,7 @@ fn a_session_of_the_service_account_is_kept_and_renewed_once() {
         count = requests.len();
     }
     let log = home.log();
-    assert!(!log.contains("session0") && !log.contains("0123"), "{log}");
+    assert!(!log.contains("session0") && !log.contains("012301230123"), "{log}");
 }
 
 #[test]
@@ -211,8 +211,8 @@ fn a_code_in_place_of_a_push_goes_where_it_belongs() {
     assert_eq!(told(&login.types("755224")), "accept/otp");
     let expected = [
         "POST /check pass=",
-        "POST /check pass=000000 transaction_id=0123",
-        "POST /check pass=755224 transaction_id=0123",
+        "POST /check pass=000000 transaction_id=012301230123",
+        "POST /check pass=755224 transaction_id=012301230123",
     ];
     assert_eq!(asked(&web), expected);
 
@@ -398,7 +398,7 @@ fn a_push_that_nobody_waits_for_is_taken_back() {
     assert_eq!(gateway.end().1.status, Some(0));
     let requests = web.requests();
     let last = requests.last().unwrap();
-    assert_eq!((last.method.as_str(), last.path.as_str()), ("DELETE", "/token/challenges/transaction/0123"));
+    assert_eq!((last.method.as_str(), last.path.as_str()), ("DELETE", "/token/challenges/transaction/012301230123"));
     assert_eq!(last.header("authorization"), Some("a.b.c"));
 }
 
