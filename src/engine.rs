@@ -236,8 +236,8 @@ impl Engine {
     /// Exemptions → cache → mapping → which client → throttle → collect → verify → questions → accept.
     async fn authenticate(&self, story: Story<'_>) -> Result<Verdict, End> {
         let (handle, progress) = story.cookie.map(|cookie| (cookie.handle, cookie.progress)).unzip();
-        if let Some(handle) = handle.flatten() {
-            return self.resume(story, handle).await;
+        if handle.flatten().is_some() {
+            return self.resume(story).await;
         }
         let story = if progress == Some(Progress::Asked) && !self.asks_directory() {
             // They were asked before: no rule exempts them. Had a directory told their name, a handle would have come.
@@ -300,17 +300,15 @@ impl Engine {
     }
 
     /// Goes on where the cookie says that something waits for an answer.
-    async fn resume(&self, story: Story<'_>, handle: [u8; 16]) -> Result<Verdict, End> {
+    async fn resume(&self, story: Story<'_>) -> Result<Verdict, End> {
         if let Some(verdict) = self.recall(&story) {
             return Ok(verdict);
         }
-        let (id, now) = (held::named(handle), story.moment.now);
-        let found = held::find(&*self.store, &self.sealer, story.owner(), &id, now).await.map_err(own_fault)?;
-        let held = found.ok_or(Denial::ChallengeGone)?;
+        let held = self.find_named(&story).await?.ok_or(Denial::ChallengeGone)?;
         held.trouble.iter().for_each(|trouble| story.aside.tell(trouble.clone()));
         let story = story.named(held.identity.clone());
         match held.kind {
-            held::Kind::Known => self.second_factor(&story, Some(&id)).await,
+            held::Kind::Known => self.second_factor(&story, Some(&held.id)).await,
             held::Kind::Verified => self.answered(&story, held).await,
             held::Kind::Asked | held::Kind::Pushed => self.resume_client(&story, held).await,
             held::Kind::Authorizing => Err(Denial::ChallengeGone.into()),

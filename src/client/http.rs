@@ -27,7 +27,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::diagnosis::Finding;
-use super::{ClientError, note_reach, once};
+use super::{ClientError, note_reach};
 use crate::clock;
 use crate::config::clients::Remote;
 use crate::config::value::ServiceSecret;
@@ -35,6 +35,7 @@ use crate::domain::fault::Reach;
 use crate::domain::foreign::Foreign;
 use crate::domain::secret::Secret;
 use crate::domain::time::UnixTime;
+use crate::net::once;
 use crate::net::resolve::{self, Resolver};
 use crate::net::tls::{self, Presented, Trust};
 use crate::secret::service;

@@ -31,6 +31,7 @@ use crate::domain::fault::{Class, Fault, Reach};
 use crate::domain::outcome::{ClientState, Denial, Outcome, Refusal};
 use crate::domain::secret::{Secret, TypedCode};
 use crate::domain::time::UnixTime;
+use crate::net::once;
 use crate::secret::seal::{SealError, Sealer};
 use crate::secret::service;
 use crate::store::{Store, StoreError};
@@ -303,19 +304,6 @@ impl Parts<'_> {
     pub fn resolve(&self) -> impl Fn(&Path) -> PathBuf + '_ {
         |path| self.config.resolve(path)
     }
-}
-
-/// What is in `cell`, made there when it is needed first. A failure is not kept: what cannot be read now may be there for
-/// the next.
-///
-/// # Errors
-/// Those of `make`.
-fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T, ClientError>) -> Result<&T, ClientError> {
-    if let Some(made) = cell.get() {
-        return Ok(made);
-    }
-    let made = make()?;
-    Ok(cell.get_or_init(|| made))
 }
 
 /// A secret of ours at a service.

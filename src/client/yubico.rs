@@ -17,7 +17,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::diagnosis::{Finding, Findings};
 use super::http::{Answer, Call, Http, Method, header};
-use super::{ClientError, LazySecret, MfaClient, Parts, Place, Push, Reply, once, refused};
+use super::{ClientError, LazySecret, MfaClient, Parts, Place, Push, Reply, refused};
 use crate::config;
 use crate::config::clients::YubicoKeys;
 use crate::domain::attempt::Attempt;
@@ -25,6 +25,7 @@ use crate::domain::fault::Reach;
 use crate::domain::outcome::{ClientState, Outcome, Refusal};
 use crate::domain::secret::{Secret, TypedCode};
 use crate::domain::time::UnixTime;
+use crate::net::once;
 use protocol::{ApiKey, Asked, Otp, REPLAYED_REQUEST};
 
 /// The client of `[yubico]`.

@@ -10,8 +10,9 @@ use url::Url;
 
 use super::connection::Failure;
 use crate::config::policy::{LdapServer, is_here};
-use crate::config::value::{Authorities, ServiceSecret};
+use crate::config::value::ServiceSecret;
 use crate::domain::secret::Secret;
+use crate::net::once;
 use crate::net::resolve::Resolver;
 use crate::net::tls::{self, Presented, Trust};
 use crate::secret::service;
@@ -96,17 +97,12 @@ impl Server {
     /// # Errors
     /// What is wrong with which file.
     pub fn tls(&self) -> Result<Arc<ClientConfig>, String> {
-        if let Some(made) = self.tls.get() {
-            return Ok(Arc::clone(made));
-        }
-        let authorities = self.settings.ca_cert.as_ref().map(|authorities| match authorities {
-            Authorities::File(path) => Authorities::File(self.directory.join(path)),
-            Authorities::Written(pem) => Authorities::Written(pem.clone()),
-        });
-        let read = |source: &ServiceSecret| {
-            service::read(source, |path| self.directory.join(path)).map_err(|error| error.to_string())
+        let resolve = |path: &Path| self.directory.join(path);
+        let read = |source: &ServiceSecret| service::read(source, resolve).map_err(|error| error.to_string());
+        let make = || {
+            let authorities = self.settings.ca_cert.as_ref().map(|authorities| authorities.resolved(resolve));
+            tls::config(&Trust { authorities, ..Trust::default() }, read, &self.presented).map(Arc::new)
         };
-        let made = tls::config(&Trust { authorities, ..Trust::default() }, read, &self.presented)?;
-        Ok(Arc::clone(self.tls.get_or_init(|| Arc::new(made))))
+        once(&self.tls, make).map(Arc::clone)
     }
 }

@@ -232,14 +232,12 @@ impl Engine {
                 let id = held::new_id().map_err(own_fault)?;
                 let (kind, section, state) = (Kind::Verified, String::new(), admission.pack());
                 let held = story.held(id, kind, section, prompt.clone(), None, state);
-                let now = story.moment.now;
-                held::hold(&*self.store, &self.sealer, story.owner(), &held, now).await.map_err(own_fault)?;
+                self.hold(story, &held).await?;
                 held.id
             }
         };
         let cookie = Cookie { answered, handle: held::handle(&id), ..self.new_cookie(Progress::Asked, story) };
-        let cookie = self.seal(cookie, story.session(), &story.claimant)?;
-        Ok(self.question(&prompt, cookie))
+        self.ask_with(story, &prompt, cookie)
     }
 
     /// Under what a verification of the story's claimant is remembered: the name as the gateway says it, the address, and

@@ -108,10 +108,7 @@ impl Engine {
     /// What the client says, which may ask the claimant something first.
     async fn ask_to_authorize(&self, story: Story<'_>, wired: &Wired, admission: Admission) -> Result<Verdict, End> {
         let (section, now) = (wired.client.section(), story.moment.now);
-        let held = match story.cookie.and_then(|cookie| cookie.handle).map(held::named) {
-            Some(id) => held::find(&*self.store, &self.sealer, story.owner(), &id, now).await.map_err(own_fault)?,
-            None => None,
-        };
+        let held = self.find_named(&story).await?;
         let held = held.filter(|held| held.kind == Kind::Authorizing && held.section == section);
         let answered = held.as_ref().map(|held| story.request.answers.answer(&held.prompt.key));
         if let (Some(held), Some(None)) = (&held, &answered) {
@@ -146,7 +143,7 @@ impl Engine {
                 story.aside.share(&prompt.session_cookie);
                 let id = held::new_id().map_err(own_fault)?;
                 let held = story.held(id, Kind::Authorizing, section.to_owned(), prompt, None, state);
-                held::hold(&*self.store, &self.sealer, story.owner(), &held, now).await.map_err(own_fault)?;
+                self.hold(&story, &held).await?;
                 self.ask_to_go_on(&story, &held)
             }
             // Nothing is sent to a device here.
@@ -157,7 +154,7 @@ impl Engine {
 
     fn ask_to_go_on(&self, story: &Story<'_>, held: &held::Held) -> Result<Verdict, End> {
         let cookie = Cookie { handle: held::handle(&held.id), ..self.carried(story) };
-        Ok(self.question(&held.prompt, self.seal(cookie, story.session(), &story.claimant)?))
+        self.ask_with(story, &held.prompt, cookie)
     }
 
     fn go_on(&self, story: &Story<'_>, admission: Admission) -> Result<Verdict, End> {

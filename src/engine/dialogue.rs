@@ -25,21 +25,40 @@ impl Engine {
     /// Asks the claimant; `id` names what a client waits for, where one does.
     pub(super) fn ask(&self, story: &Story<'_>, prompt: &Prompt, id: Option<&ChallengeId>) -> Result<Verdict, End> {
         let cookie = Cookie { handle: id.and_then(held::handle), ..self.new_cookie(Progress::Asked, story) };
-        Ok(self.question(prompt, self.seal(cookie, story.session(), &story.claimant)?))
+        self.ask_with(story, prompt, cookie)
     }
 
-    pub(super) fn question(&self, prompt: &Prompt, cookie: String) -> Verdict {
+    /// Asks the claimant; the answer comes back with `cookie`.
+    pub(super) fn ask_with(&self, story: &Story<'_>, prompt: &Prompt, cookie: Cookie) -> Result<Verdict, End> {
         let Prompt { text, key, echo, session_cookie: _ } = prompt;
         let echo = echo.unwrap_or(self.auth.disable_echo);
         let question = Question { key: key.clone(), prompt: text.clone(), echo };
-        Verdict::NeedInfo(NeedInfo { question, cookie: Some(cookie) })
+        let cookie = self.seal(cookie, story.session(), &story.claimant)?;
+        Ok(Verdict::NeedInfo(NeedInfo { question, cookie: Some(cookie) }))
     }
 
     /// Asks what a client waits for, and keeps what the client wants back.
     pub(super) async fn ask_held(&self, story: &Story<'_>, held: &Held) -> Result<Verdict, End> {
-        let now = story.moment.now;
-        held::hold(&*self.store, &self.sealer, story.owner(), held, now).await.map_err(own_fault)?;
+        self.hold(story, held).await?;
         self.ask(story, &held.prompt, Some(&held.id))
+    }
+
+    /// Keeps what waits for an answer of the story's claimant.
+    pub(super) async fn hold(&self, story: &Story<'_>, held: &Held) -> Result<(), End> {
+        held::hold(&*self.store, &self.sealer, story.owner(), held, story.moment.now).await.map_err(own_fault)
+    }
+
+    /// What waits for an answer of the story's claimant under `id`.
+    pub(super) async fn find(&self, story: &Story<'_>, id: &ChallengeId) -> Result<Option<Held>, End> {
+        held::find(&*self.store, &self.sealer, story.owner(), id, story.moment.now).await.map_err(own_fault)
+    }
+
+    /// What the cookie says that waits for an answer, where it still does.
+    pub(super) async fn find_named(&self, story: &Story<'_>) -> Result<Option<Held>, End> {
+        match story.cookie.and_then(|cookie| cookie.handle) {
+            Some(handle) => self.find(story, &held::named(handle)).await,
+            None => Ok(None),
+        }
     }
 
     pub(super) fn seal(&self, cookie: Cookie, session: Option<&str>, claimant: &Claimant) -> Result<String, SealError> {

@@ -178,8 +178,7 @@ impl Engine {
         if self.store.challenge(&id, now).await?.is_none() {
             return Ok(Outstanding::Unknown);
         }
-        let found = held::find(&*self.store, &self.sealer, story.owner(), &id, now).await.map_err(own_fault)?;
-        Ok(match found {
+        Ok(match self.find(story, &id).await? {
             Some(held) if story.session().is_some() => Outstanding::Ours(Box::new(held)),
             Some(_) | None => Outstanding::Theirs,
         })
@@ -308,12 +307,7 @@ impl Engine {
         if self.clients.iter().all(|wired| wired.client.push() == Push::Unable) {
             return Ok(());
         }
-        let handle = story.cookie.and_then(|cookie| cookie.handle).map(held::named);
-        let held = match &handle {
-            Some(id) => held::find(&*self.store, &self.sealer, story.owner(), id, story.moment.now).await,
-            None => Ok(None),
-        };
-        let held = held.map_err(own_fault)?.filter(|held| held.kind == held::Kind::Pushed);
+        let held = self.find_named(story).await?.filter(|held| held.kind == held::Kind::Pushed);
         self.pushes.forget(story.owner().subscriber, session);
         // Under which name it was sent, only a directory may know: it is looked for by its session.
         if let Some(subscriber) = self.pushes.of_session(story.owner()) {

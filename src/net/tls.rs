@@ -48,10 +48,7 @@ impl Trust {
         let general = remote.network.general();
         let path = |path: &Option<PathBuf>| path.as_deref().map(&resolve);
         let files = path(&remote.client_cert.0).zip(path(&remote.client_key.0));
-        let shared = || match general?.ca_cert.as_ref()? {
-            Authorities::File(file) => Some(Authorities::File(resolve(file))),
-            Authorities::Written(pem) => Some(Authorities::Written(pem.clone())),
-        };
+        let shared = || Some(general?.ca_cert.as_ref()?.resolved(&resolve));
         let together = || general?.client_cert.as_ref().map(|identity| Own::Together(identity.0.clone()));
         Self {
             authorities: path(&remote.ca_file.0).map(Authorities::File).or_else(shared),

@@ -7,6 +7,9 @@ pub type Explicit = BTreeMap<String, String>;
 
 /// The identity that `map` has for `name`, in whatever case it is written; the name itself where it has none.
 pub fn explicit(map: &Explicit, name: &str) -> String {
+    if map.is_empty() {
+        return name.to_owned();
+    }
     map.get(&name.to_lowercase()).filter(|identity| !identity.is_empty()).cloned().unwrap_or_else(|| name.to_owned())
 }
 

@@ -16,8 +16,9 @@ use rsa::traits::PublicKeyParts;
 use serde_json::Value;
 use x509_cert::der::pem;
 
-use crate::client::{ClientError, once};
+use crate::client::ClientError;
 use crate::files::{self, Exposure};
+use crate::net::once;
 
 /// What a signature begins with.
 const SCHEME: &str = "rsa_sha256_pss:";

@@ -1,5 +1,7 @@
 //! The types of options that say how services are reached.
 
+use std::path::{Path, PathBuf};
+
 use super::{SecretRef, ServiceSecret, Value};
 use crate::domain::secret::Secret;
 
@@ -26,9 +28,19 @@ impl Value for ProxyHost {
 /// Certificates of authorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authorities {
-    File(std::path::PathBuf),
+    File(PathBuf),
     /// PEM.
     Written(String),
+}
+
+impl Authorities {
+    /// The same; `resolve` makes a path of plugin.ini absolute.
+    pub fn resolved(&self, resolve: impl Fn(&Path) -> PathBuf) -> Self {
+        match self {
+            Self::File(file) => Self::File(resolve(file)),
+            Self::Written(pem) => Self::Written(pem.clone()),
+        }
+    }
 }
 
 impl Value for Authorities {
