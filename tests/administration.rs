@@ -58,25 +58,45 @@ struct Proved {
 /// What `list --json` and `show --json` print of an authenticator.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "what is printed is declared whole")]
 struct Described {
     user: String,
     id: String,
     client: String,
     label: String,
-    algorithm: String,
-    digits: u32,
-    period: u64,
+    kind: String,
+    algorithm: Option<String>,
+    digits: Option<u32>,
+    period: Option<u64>,
+    default: bool,
+    disabled: bool,
     enrolled: String,
     last_used: Option<String>,
     last_step: Option<u64>,
 }
 
+/// What `show --json` prints of one that was removed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "what is printed is declared whole")]
+struct Removed {
+    id: String,
+    client: String,
+    label: String,
+    enrolled: String,
+    removed: String,
+    reason: String,
+}
+
 /// What `show --json` prints.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "what is printed is declared whole")]
 struct Shown {
     user: String,
     authenticators: Vec<Described>,
+    recovery_codes_left: Option<u32>,
+    removed: Vec<Removed>,
     retry_after_s: u64,
 }
 
@@ -472,7 +492,7 @@ fn what_plugin_ini_says_of_new_authenticators_is_in_the_uri_and_holds() {
     home.set("totp", "period", "30");
     assert_eq!(home.ask_one(&attempt(1, "JIŘÍ@example.com", &phone.code_at(NOW, 1))).told(), "accept");
     let one = list(&home).remove(0);
-    assert_eq!((one.algorithm.as_str(), one.digits, one.period), ("SHA256", 8, 60));
+    assert_eq!((one.algorithm.as_deref(), one.digits, one.period), (Some("SHA256"), Some(8), Some(60)));
 }
 
 #[test]
@@ -858,11 +878,11 @@ fn list_and_show_tell_everything_but_the_secret() {
     let all: Vec<_> = list(&home);
     let alice = &all[0];
     assert_eq!((all.len(), alice.user.as_str(), alice.client.as_str()), (2, "alice", "totp"));
-    assert_eq!((alice.algorithm.as_str(), alice.digits, alice.period), ("SHA1", 6, 30));
+    assert_eq!((alice.algorithm.as_deref(), alice.digits, alice.period), (Some("SHA1"), Some(6), Some(30)));
     assert_eq!((alice.last_used.as_deref(), alice.last_step), (Some("2027-01-15T08:00:15Z"), Some(NOW / 30)));
     assert_eq!(alice.enrolled, "2027-01-15T08:00:15Z");
     let bob = &all[1];
-    assert_eq!((bob.algorithm.as_str(), bob.digits, bob.period), ("SHA512", 8, 60));
+    assert_eq!((bob.algorithm.as_deref(), bob.digits, bob.period), (Some("SHA512"), Some(8), Some(60)));
     assert_eq!((bob.last_used.as_deref(), bob.last_step), (None, None));
 
     let shown = show(&home, "ALICE");
@@ -950,25 +970,26 @@ fn whoever_has_two_authenticators_says_which_is_removed() {
         |id: u64, phone: usize, offset| home.ask_one(&attempt(id, "alice", &phones[phone].code_at(NOW, offset))).told();
     assert_eq!((told(1, 0, -1), told(2, 1, -1)), ("accept".into(), "accept".into()), "both log in");
 
-    let done = home.run(&["remove", "alice"], "");
+    let done = home.run(&["remove", "alice", "--override-reason", "test"], "");
     assert_eq!(refused(&done, 64), "alice has 2 authenticators; say which with --id, or --all");
-    let done = home.run(&["remove", "alice", "--id", "nonsense"], "");
+    let done = home.run(&["remove", "alice", "--id", "nonsense", "--override-reason", "test"], "");
     assert!(refused(&done, 65).contains("has no authenticator nonsense"));
-    let done = home.run(&["remove", "nobody"], "");
+    let done = home.run(&["remove", "nobody", "--override-reason", "test"], "");
     assert_eq!(refused(&done, 65), "nobody is not enrolled");
-    misused(&home.run(&["remove", "alice", "--id", "x", "--all"], ""));
+    misused(&home.run(&["remove", "alice", "--id", "x", "--all", "--override-reason", "test"], ""));
     assert_eq!(list(&home).len(), 2, "nothing was removed");
 
     let token = list(&home).into_iter().find(|one| one.label == "token").unwrap();
-    let done = home.run(&["remove", "ALICE", "--id", &token.id], "").ok();
+    assert!(token.kind == "totp" && !token.default && !token.disabled, "{token:?}");
+    let done = home.run(&["remove", "ALICE", "--id", &token.id, "--override-reason", "test"], "").ok();
     assert_eq!(done.stdout, format!("removed \"token\" ({}) of alice\n", token.id));
     assert_eq!((told(3, 0, 0), told(4, 1, 0)), ("accept".into(), "authentication_failure/wrong_code".into()));
 
-    home.run(&["remove", "alice"], "").ok();
+    home.run(&["remove", "alice", "--override-reason", "test"], "").ok();
     assert_eq!(told(5, 0, 1), "authentication_failure/not_enrolled");
     home.import("alice", &phones[0]);
     home.import("alice", &phones[1]);
-    let done = home.run(&["remove", "alice", "--all"], "").ok();
+    let done = home.run(&["remove", "alice", "--all", "--override-reason", "test"], "").ok();
     assert_eq!(done.stdout.lines().count(), 2);
     assert!(list(&home).is_empty());
 }
@@ -980,7 +1001,7 @@ fn the_id_of_what_was_removed_is_never_given_again() {
     for _ in 0..5 {
         home.import("alice", &Phone::new(7));
         assert!(ids.insert(list(&home).remove(0).id));
-        home.run(&["remove", "alice"], "").ok();
+        home.run(&["remove", "alice", "--override-reason", "test"], "").ok();
     }
 }
 
@@ -1071,7 +1092,7 @@ fn pages() -> Vec<Page> {
 
 #[test]
 fn the_help_of_each_command_tells_its_options() {
-    let expected: [(&str, &[&str]); 25] = [
+    let expected: &[(&str, &[&str])] = &[
         ("", &["version"]),
         ("serve", &[]),
         ("init", &[]),
@@ -1080,9 +1101,17 @@ fn the_help_of_each_command_tells_its_options() {
         ("enroll confirm", &["json"]),
         ("import", &[]),
         ("import uri", &["user", "user-from-label", "label"]),
-        ("list", &["json"]),
+        ("list", &["user", "client", "state", "json"]),
+        ("authenticator", &[]),
+        ("authenticator list", &["user", "client", "state", "json"]),
+        ("authenticator show", &["json"]),
+        ("authenticator default", &["override-reason"]),
+        ("authenticator rename", &[]),
+        ("authenticator disable", &["override-reason"]),
+        ("authenticator enable", &["override-reason"]),
+        ("authenticator remove", &["id", "all", "override-reason"]),
         ("show", &["json"]),
-        ("remove", &["id", "all"]),
+        ("remove", &["id", "all", "override-reason"]),
         ("unlock", &["source"]),
         ("check", &["gateway"]),
         ("doctor", &["json", "gateway"]),
@@ -1118,7 +1147,8 @@ fn the_help_of_each_command_tells_its_options() {
 
 #[test]
 fn no_option_and_no_argument_takes_a_secret() {
-    let known = ["PATH", "TEXT", "USER", "ID", "ADDRESS", "DIR", "FILE", "SHELL", "CLIENT", "TIME", "NAME"];
+    let known =
+        ["PATH", "TEXT", "USER", "ID", "ADDRESS", "DIR", "FILE", "SHELL", "CLIENT", "TIME", "NAME", "STATE", "LABEL"];
     for page in pages() {
         let words = page.words.join(" ");
         for value in &page.values {

@@ -963,7 +963,7 @@ fn every_command_that_needs_the_configuration_tells_its_mistakes() {
         &["check"],
         &["list"],
         &["show", "alice"],
-        &["remove", "alice"],
+        &["remove", "alice", "--override-reason", "test"],
         &["unlock", "alice"],
         &["enroll", "alice"],
         &["enroll", "show", "x"],

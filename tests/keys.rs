@@ -306,8 +306,8 @@ fn who_is_enrolled_or_removed_during_a_rotation_is_neither_lost_nor_brought_back
     let rotation = start_rotation(&town.home);
     let late = Phone::new(500);
     town.home.import("late", &late);
-    town.home.run(&["remove", "user039"], "").ok();
-    town.home.run(&["remove", "user000"], "").ok();
+    town.home.run(&["remove", "user039", "--override-reason", "test"], "").ok();
+    town.home.run(&["remove", "user000", "--override-reason", "test"], "").ok();
     let done = rotation.wait_with_output().unwrap();
     assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
     assert_eq!(verify(&town.home).0.iter().map(|(_, count)| count).sum::<u64>(), 39);
@@ -515,7 +515,7 @@ fn a_row_that_does_not_open_is_named_by_rotate_which_goes_on_once_it_is_gone() {
     for n in [0, 1, 3, 4] {
         town.all_log_in(n..n + 1, 0);
     }
-    town.home.run(&["remove", "user002"], "").ok();
+    town.home.run(&["remove", "user002", "--override-reason", "test"], "").ok();
     rotate(&town.home);
     assert_all_under_newest(&town.home, 4);
 }

@@ -175,7 +175,7 @@ fn a_remembered_verification_goes_with_the_authenticator_and_with_the_configurat
     home.set("auth", "prompt", "Another question:");
     assert_eq!(basis(&home.ask_one(&of_alice(json!({})))), "need_info");
     assert_eq!(log_in(1), "accept");
-    home.run(&["remove", "alice"], "").ok();
+    home.run(&["remove", "alice", "--override-reason", "test"], "").ok();
     assert_eq!(basis(&home.ask_one(&of_alice(json!({})))), "need_info");
 }
 

@@ -71,7 +71,9 @@ fn enrol(desk: &Desk) -> Result<Verifier, AdminError> {
         .seal(desk, &desk::subscriber("alice")?)?;
     match desk.settled(desk.store().add(&[alice]))? {
         Added::Yes => Verifier::new(TOTP, &secret).map_err(|error| AdminError::Failed(error.to_string())),
-        Added::LabelTaken | Added::ChallengeGone => Err(AdminError::Failed("alice cannot be enrolled".into())),
+        Added::NotFirst | Added::LabelTaken | Added::ChallengeGone => {
+            Err(AdminError::Failed("alice cannot be enrolled".into()))
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What every command that touches the store needs: the setup, the time, and a way to wait for the store.
 
+use std::cell::OnceCell;
 use std::future::Future;
 use std::io::{BufRead, Read};
 use std::path::Path;
@@ -8,23 +9,28 @@ use data_encoding::BASE32_NOPAD;
 
 use super::AdminError;
 use crate::clock::Clock;
-use crate::config::value::ClientName;
 use crate::domain::authenticator::{Authenticator, AuthenticatorId};
 use crate::domain::claimant::Subscriber;
-use crate::domain::foreign::Foreign;
+use crate::domain::foreign::{Foreign, is_deceptive};
 use crate::domain::secret::Secret;
 use crate::domain::time::UnixTime;
+use crate::log::Log;
 use crate::setup::Setup;
-use crate::store::sqlite::Log;
+use crate::store::sqlite;
 use crate::store::{Store, StoreError};
 
 /// The longest line that is read from an administrator.
 const LINE: u64 = 16 * 1024;
 
+/// The longest label, in bytes.
+const LABEL_LIMIT: usize = 64;
+
 /// An administrator's desk.
 pub struct Desk {
     pub setup: Setup,
     pub clock: Clock,
+    /// Where what is done here is written down, once there is something.
+    pub log: OnceCell<Log>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -33,7 +39,7 @@ impl Desk {
     pub fn open(config: &Path, clock: Clock) -> Result<Self, AdminError> {
         let setup = Setup::open(config)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        Ok(Self { setup, clock, runtime })
+        Ok(Self { setup, clock, log: OnceCell::new(), runtime })
     }
 
     /// The store.
@@ -49,6 +55,11 @@ impl Desk {
             self.store().settle(mark).await?;
             Ok(answer)
         })
+    }
+
+    /// Waits for what needs no settling of its own.
+    pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
     }
 
     /// What time it is.
@@ -71,10 +82,9 @@ impl Desk {
         }
     }
 
-    /// The authenticators of `subscriber` that are kept here.
+    /// Everything that `subscriber` holds here, disabled or not.
     pub fn authenticators_of(&self, subscriber: &Subscriber) -> Result<Vec<Authenticator>, AdminError> {
-        // The remote services keep the authenticators of theirs.
-        Ok(self.settled(self.store().authenticators(subscriber, &ClientName::Totp.section()))?)
+        Ok(self.settled(self.store().held_by(subscriber))?)
     }
 }
 
@@ -82,13 +92,25 @@ impl Drop for Desk {
     /// What an administrator changed is moved into the database at once: no login has to read it from the log.
     fn drop(&mut self) {
         // A log that stays is moved later.
-        let _ = self.setup.store.close(Log::Any);
+        let _ = self.setup.store.close(sqlite::Log::Any);
     }
 }
 
 /// The subscriber that `user` names.
 pub fn subscriber(user: &str) -> Result<Subscriber, AdminError> {
     Subscriber::enrollable(user).map_err(|flaw| AdminError::Data(format!("the user name \"{}\" {flaw}", Foreign(user))))
+}
+
+/// The label that `text` is.
+pub fn label(text: &str) -> Result<&str, AdminError> {
+    let label = text.trim();
+    if label.is_empty() || label.len() > LABEL_LIMIT || label.chars().any(is_deceptive) {
+        return Err(AdminError::Data(format!(
+            "the label \"{}\" is empty, longer than 64 bytes, or holds invisible characters",
+            Foreign(label)
+        )));
+    }
+    Ok(label)
 }
 
 /// A new id for an authenticator, short enough to type.

@@ -9,16 +9,16 @@ use serde_json::json;
 use super::desk::{self, Desk};
 use super::{AdminError, qr};
 use crate::clock::Clock;
-use crate::domain::authenticator::{Authenticator, Totp};
+use crate::domain::authenticator::{Authenticator, Mechanism, Standing, Totp};
 use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
-use crate::domain::foreign::{Foreign, is_deceptive};
+use crate::domain::foreign::Foreign;
 use crate::domain::secret::{SecretBytes, TypedCode};
 use crate::otp::uri::OtpAuth;
 use crate::otp::window::{Match, Verifier};
 use crate::otp::{base32, typed};
 use crate::secret::keys;
 use crate::secret::seal::authenticator_place;
-use crate::store::Added;
+use crate::store::{Added, Rank};
 
 /// How long a pending enrolment can be proved, in seconds.
 const LIFETIME: u64 = 900;
@@ -28,9 +28,6 @@ const TRIES: u32 = 5;
 
 /// How an authenticator is called when nobody says.
 pub const LABEL: &str = "authenticator";
-
-/// The longest label, in bytes.
-const LABEL_LIMIT: usize = 64;
 
 /// What `enroll` takes.
 #[derive(Debug, clap::Args)]
@@ -256,10 +253,12 @@ impl Enrolment {
             last_step: Some(step),
         };
         let authenticator = new.seal(desk, &self.challenge.subscriber)?;
-        match desk.settled(desk.store().enrol(&self.challenge.id, &authenticator, desk.now()))? {
+        match desk.settled(desk.store().enrol(&self.challenge.id, &authenticator, Rank::Any, desk.now()))? {
             Added::Yes => {}
             Added::LabelTaken => return Err(label_taken(&self.label)),
-            Added::ChallengeGone => return Err(AdminError::Data("the enrolment is over; begin a new one".into())),
+            Added::ChallengeGone | Added::NotFirst => {
+                return Err(AdminError::Data("the enrolment is over; begin a new one".into()));
+            }
         }
         if json {
             let done = json!({"enrolled": true, "user": self.challenge.subscriber.as_str(), "authenticator": authenticator.id.0});
@@ -302,11 +301,13 @@ impl NewAuthenticator<'_> {
             subscriber: subscriber.clone(),
             client: "totp".into(),
             label: self.label.to_owned(),
-            totp: self.totp,
+            mechanism: Mechanism::Totp(self.totp),
             sealed,
             last_step: self.last_step,
             created: desk.now(),
             last_used: None,
+            standing: Standing::Active,
+            is_default: false,
         })
     }
 }
@@ -314,13 +315,7 @@ impl NewAuthenticator<'_> {
 /// The label that was asked for, or the first free one of the usual name.
 pub fn free_label(existing: &[Authenticator], wanted: Option<&str>) -> Result<String, AdminError> {
     let is_taken = |label: &str| existing.iter().any(|authenticator| authenticator.label == label);
-    if let Some(label) = wanted.map(str::trim) {
-        if label.is_empty() || label.len() > LABEL_LIMIT || label.chars().any(is_deceptive) {
-            return Err(AdminError::Data(format!(
-                "the label \"{}\" is empty, longer than 64 bytes, or holds invisible characters",
-                Foreign(label)
-            )));
-        }
+    if let Some(label) = wanted.map(desk::label).transpose()? {
         return if is_taken(label) { Err(label_taken(label)) } else { Ok(label.to_owned()) };
     }
     let mut label = LABEL.to_owned();

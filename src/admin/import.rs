@@ -95,7 +95,7 @@ fn take(desk: &Desk, args: &Args, otpauth: &OtpAuth, pending: &[Authenticator]) 
 fn add(desk: &Desk, authenticators: &[Authenticator]) -> Result<(), AdminError> {
     match desk.settled(desk.store().add(authenticators))? {
         Added::Yes => Ok(()),
-        Added::LabelTaken | Added::ChallengeGone => Err(match authenticators {
+        Added::LabelTaken | Added::ChallengeGone | Added::NotFirst => Err(match authenticators {
             [one] => label_taken(&one.label),
             _ => AdminError::Data(
                 "one of these users has an authenticator already; import it with --user and --label".into(),

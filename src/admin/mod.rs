@@ -1,5 +1,7 @@
 //! The administrator's tool: one file a subcommand.
 
+mod audit;
+mod authenticator;
 mod check;
 mod demo;
 mod desk;
@@ -12,8 +14,8 @@ mod import;
 mod init;
 mod keys;
 mod list;
+mod proof;
 mod qr;
-mod remove;
 mod serve;
 mod unlock;
 
@@ -72,8 +74,11 @@ enum Command {
     List(list::ListArgs),
     /// Show what is known of one user: authenticators, failures, waits; never a secret
     Show(list::ShowArgs),
-    /// Remove authenticators of a user
-    Remove(remove::Args),
+    /// Choose, rename, disable and remove what somebody holds
+    #[command(subcommand)]
+    Authenticator(authenticator::Command),
+    /// Remove authenticators of a user: with a current code of theirs on standard input, or for a reason
+    Remove(authenticator::RemoveArgs),
     /// Forget the failures of a user or a source address, so that the next attempt is heard
     Unlock(unlock::Args),
     /// Tell every mistake in the configuration, and whether key and store can be used
@@ -105,6 +110,8 @@ pub enum AdminError {
     #[error("{0}")]
     Configuration(String),
     #[error("{0}")]
+    NotPermitted(String),
+    #[error("{0}")]
     Failed(String),
     #[error("input or output failed: {0}")]
     Output(#[from] io::Error),
@@ -116,6 +123,7 @@ impl AdminError {
             Self::Usage(_) => 64,
             Self::Data(_) => 65,
             Self::Failed(_) | Self::Output(_) => 70,
+            Self::NotPermitted(_) => 77,
             Self::Configuration(_) => 78,
         }
     }
@@ -177,7 +185,8 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
         Command::Import(command) => import::run(&command, &config, clock, out),
         Command::List(args) => list::list(&args, &config, out),
         Command::Show(args) => list::show(&args, &config, clock, out),
-        Command::Remove(args) => remove::run(&args, &config, out),
+        Command::Authenticator(command) => authenticator::run(&command, &config, clock, out),
+        Command::Remove(args) => authenticator::remove(&args, &config, clock, out),
         Command::Unlock(args) => unlock::run(&args, &config, out),
         Command::Check(args) => check::run(&args, &config, out),
         Command::Doctor(args) => return doctor::run(&args, &config, clock, out),

@@ -6,6 +6,7 @@
 pub mod diagnosis;
 pub mod duo;
 pub mod generic;
+pub mod hotp;
 pub mod http;
 pub mod oidc;
 pub mod okta;
@@ -345,6 +346,9 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
     let client: Rc<dyn MfaClient> = match name {
         ClientName::Totp => {
             Rc::new(totp::TotpClient::new(&config.totp, Rc::clone(parts.store), Rc::clone(parts.sealer)))
+        }
+        ClientName::Hotp => {
+            Rc::new(hotp::HotpClient::new(&config.policy.hotp(), Rc::clone(parts.store), Rc::clone(parts.sealer)))
         }
         ClientName::Privacyidea => Rc::new(privacyidea::PrivacyideaClient::new(sections.privacyidea.as_ref()?, parts)),
         ClientName::Duo => Rc::new(duo::DuoClient::new(sections.duo.as_ref()?, parts)),

@@ -43,7 +43,8 @@ impl TotpClient {
     }
 
     async fn verify(&self, attempt: &Attempt<'_>, otp: &TypedCode) -> Result<Outcome, ClientError> {
-        let authenticators = self.store.authenticators(attempt.subscriber, self.section()).await?;
+        let mut authenticators = self.store.authenticators(attempt.subscriber, self.section()).await?;
+        authenticators.retain(|known| attempt.chosen.is_none_or(|chosen| *chosen == known.id));
         if authenticators.is_empty() {
             self.pretend(attempt, otp)?;
             return Ok(Outcome::Denied(Denial::NotEnrolled));
@@ -92,12 +93,11 @@ impl TotpClient {
     ) -> Result<Finding, ClientError> {
         let place = authenticator_place(&authenticator.subscriber, &authenticator.id.0);
         let secret = self.sealer.open(Purpose::Authenticator, &place, &authenticator.sealed)?;
-        let found = self.find(authenticator.totp, &secret, attempt, otp)?;
-        let period = i64::try_from(authenticator.totp.period).unwrap_or(i64::MAX);
+        let totp = authenticator.mechanism.totp().ok_or_else(|| ClientError::Authenticator("is no TOTP".into()))?;
+        let found = self.find(totp, &secret, attempt, otp)?;
+        let period = i64::try_from(totp.period).unwrap_or(i64::MAX);
         Ok(match (found, authenticator.last_step) {
-            (None, _) => {
-                Finding::Denied(Denial::MalformedCode { expected: format!("{} digits", authenticator.totp.digits) })
-            }
+            (None, _) => Finding::Denied(Denial::MalformedCode { expected: format!("{} digits", totp.digits) }),
             (Some(Match::Nowhere), _) => Finding::Denied(Denial::WrongCode),
             (Some(Match::Step(step) | Match::Outside { step, offset: _ }), Some(last)) if step <= last => {
                 Finding::Denied(Denial::UsedCode { step, last })

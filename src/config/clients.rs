@@ -317,7 +317,7 @@ impl ClientSections {
     pub fn has(&self, name: &ClientName) -> bool {
         match name {
             // What it needs has defaults.
-            ClientName::Totp => true,
+            ClientName::Totp | ClientName::Hotp => true,
             ClientName::Privacyidea => self.privacyidea.is_some(),
             ClientName::Duo => self.duo.is_some(),
             ClientName::Okta => self.okta.is_some(),
@@ -397,7 +397,7 @@ impl ClientSections {
     /// The addresses that a client's section names, each with its option.
     fn urls(&self, name: &ClientName) -> Vec<(&'static str, &HttpUrl)> {
         let urls = match name {
-            ClientName::Totp => None,
+            ClientName::Totp | ClientName::Hotp => None,
             ClientName::Privacyidea => self.privacyidea.as_ref().map(|s| vec![("url", &s.url)]),
             ClientName::Duo => self.duo.as_ref().map(|s| vec![("host", &s.host.0)]),
             ClientName::Okta => self.okta.as_ref().map(|s| vec![("api_url", &s.api_url)]),

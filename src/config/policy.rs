@@ -3,16 +3,22 @@
 mod read;
 pub mod sections;
 
-use super::filter::SearchFilter;
 use std::net::IpAddr;
+use std::path::Path;
 
+use super::filter::SearchFilter;
+use super::ini::Section;
+use super::mistake::Mistakes;
+use super::reading::Reading;
 use super::value::{Authorities, ServiceSecret};
 use crate::domain::verdict::Echo;
 use crate::policy::cache::CacheRule;
 use crate::policy::exemption::Exemption;
 use crate::policy::identify::UpnSuffix;
 use crate::policy::mapping::Explicit;
+use crate::policy::unenrolled::Unenrolled;
 pub use read::is_policy_section;
+pub use sections::{HotpOptions, RecoveryOptions};
 
 /// What stands in the policy sections; what does not stand there is off.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +45,48 @@ pub struct Policy {
     pub directory: Option<Box<LdapServer>>,
     /// `[authorize]`: whether a session goes on to its target only with the proof that it was authenticated.
     pub authorize_requires_proof: bool,
+    /// `[policy]`: whether a verdict is what it was found to be, or a trial's accept.
+    pub enforcement: Enforcement,
+    pub unenrolled: Unenrolled,
+    /// Whether enrolling at the login takes a ticket.
+    pub ticket: Ticket,
+    hotp: Option<Box<HotpOptions>>,
+    recovery: Option<Box<RecoveryOptions>>,
+}
+
+/// Whether verdicts are what they were found to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enforcement {
+    #[default]
+    On,
+    /// Everybody is answered accept; what was found out is logged.
+    Shadow,
+}
+
+/// Whether somebody who enrols at the login needs a ticket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ticket {
+    #[default]
+    Needless,
+    Needed,
+}
+
+impl Policy {
+    /// `[hotp]`, or its defaults.
+    pub fn hotp(&self) -> HotpOptions {
+        self.hotp.as_deref().cloned().unwrap_or_else(|| defaults(HotpOptions::read))
+    }
+
+    /// `[recovery]`, or its defaults.
+    pub fn recovery(&self) -> RecoveryOptions {
+        self.recovery.as_deref().cloned().unwrap_or_else(|| defaults(RecoveryOptions::read))
+    }
+}
+
+/// What a section that is not there says.
+#[expect(clippy::expect_used, reason = "every default is what its option takes, and a test reads them all")]
+fn defaults<T>(read: impl Fn(Option<&Section>, &mut Mistakes) -> Option<T>) -> T {
+    read(None, &mut Mistakes::new(Path::new(""), Reading::Native)).expect("defaults")
 }
 
 /// A user list, and what it is called.
@@ -101,5 +149,16 @@ pub fn is_here(url: &url::Url) -> bool {
     match url.host_str().map(|host| host.trim_matches(['[', ']'])) {
         Some(host) => host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback()),
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_section_that_is_not_there_has_defaults() {
+        let policy = Policy::default();
+        assert_eq!((policy.hotp().digits.0, policy.recovery().length.0), (6, 12));
     }
 }

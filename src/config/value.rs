@@ -1,6 +1,7 @@
 //! The types of option values: each says what it takes, and takes nothing else.
 
 mod network;
+mod people;
 mod policy;
 mod remote;
 
@@ -12,6 +13,7 @@ use crate::domain::foreign::Foreign;
 use crate::domain::verdict::Echo;
 
 pub use network::{Authorities, Identity, ProxyHost};
+pub use people::{Alphabet, Separator};
 pub use policy::{
     Attribute, Domain, GroupFilter, Integer, LdapUrls, List, LogLevel, Milliseconds, ReuseLimit, UserFilter,
 };

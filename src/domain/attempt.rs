@@ -1,5 +1,6 @@
 //! One try of one claimant, as a client sees it: no gateway protocol, no configuration.
 
+use super::authenticator::AuthenticatorId;
 use super::claimant::{MfaIdentity, Subscriber};
 use super::foreign::Foreign;
 use super::request::Session;
@@ -24,6 +25,8 @@ pub struct Attempt<'a> {
     /// When it is, and until when an answer is of use.
     pub moment: Moment,
     pub numbers: Numbers,
+    /// The one authenticator that counts, where the claimant chose one.
+    pub chosen: Option<&'a AuthenticatorId>,
 }
 
 impl Attempt<'_> {

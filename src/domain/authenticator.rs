@@ -48,6 +48,65 @@ impl Totp {
     }
 }
 
+/// The public parameters of an HOTP authenticator (RFC 4226).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hotp {
+    pub algorithm: Algorithm,
+    /// 6 to 8.
+    pub digits: u32,
+}
+
+impl Hotp {
+    /// Whether the parameters are within what this verifier computes.
+    pub fn is_supported(self) -> bool {
+        (6..=8).contains(&self.digits)
+    }
+}
+
+/// How an authenticator is verified, and so what its sealed secret is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// By the time: the secret of the codes.
+    Totp(Totp),
+    /// By a counter: the secret of the codes.
+    Hotp(Hotp),
+    /// By looking up what was handed out: the key under which the codes are hashed.
+    LookUp,
+    /// By a code that is sent: where to.
+    Sent,
+    /// By a service that keeps its own: nothing.
+    Elsewhere,
+}
+
+impl Mechanism {
+    /// The word in the store and in what administrators are shown.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Totp(_) => "totp",
+            Self::Hotp(_) => "hotp",
+            Self::LookUp => "look-up",
+            Self::Sent => "sent",
+            Self::Elsewhere => "elsewhere",
+        }
+    }
+
+    /// The parameters of a time-based one, where it is one.
+    pub const fn totp(self) -> Option<Totp> {
+        match self {
+            Self::Totp(totp) => Some(totp),
+            Self::Hotp(_) | Self::LookUp | Self::Sent | Self::Elsewhere => None,
+        }
+    }
+}
+
+/// Whether an authenticator may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Active,
+    /// An administrator disabled it; nothing that it proves counts.
+    Disabled,
+}
+
 /// Names one authenticator for ever; never given to another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AuthenticatorId(pub String);
@@ -61,11 +120,26 @@ pub struct Authenticator {
     pub client: String,
     /// What its holder calls it.
     pub label: String,
-    pub totp: Totp,
+    pub mechanism: Mechanism,
     /// The authenticator secret as [`crate::secret`] sealed it.
     pub sealed: Vec<u8>,
-    /// The highest time step that was accepted; nothing up to it is accepted again.
+    /// The highest time step or counter that was accepted; nothing up to it is accepted again.
     pub last_step: Option<u64>,
     pub created: UnixTime,
     pub last_used: Option<UnixTime>,
+    pub standing: Standing,
+    /// Whether its holder is asked for this one first; at most one of a subscriber is.
+    pub is_default: bool,
+}
+
+/// What is left of an authenticator that was removed: everything but its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    pub id: AuthenticatorId,
+    pub client: String,
+    pub label: String,
+    pub created: UnixTime,
+    pub removed: UnixTime,
+    /// Why, where whoever removed it said so.
+    pub reason: String,
 }

@@ -14,6 +14,12 @@ use super::verdict::Echo;
 pub enum Factor {
     /// A time-based one-time password, verified here.
     Totp,
+    /// A counter-based one-time password, verified here.
+    Hotp,
+    /// A recovery code.
+    RecoveryCode,
+    /// A code that an administrator handed out in place of an authenticator.
+    BypassCode,
     /// Something typed, verified by a service.
     Otp,
     /// An approval on the subscriber's device.
@@ -27,13 +33,26 @@ pub enum Factor {
 impl Factor {
     /// The factor of that word.
     pub fn named(word: &str) -> Option<Self> {
-        [Self::Totp, Self::Otp, Self::Push, Self::DeviceFlow, Self::Bypass].into_iter().find(|f| f.word() == word)
+        let all = [
+            Self::Totp,
+            Self::Hotp,
+            Self::RecoveryCode,
+            Self::BypassCode,
+            Self::Otp,
+            Self::Push,
+            Self::DeviceFlow,
+            Self::Bypass,
+        ];
+        all.into_iter().find(|factor| factor.word() == word)
     }
 
     /// The word on the wire and in the log.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Totp => "totp",
+            Self::Hotp => "hotp",
+            Self::RecoveryCode => "recovery_code",
+            Self::BypassCode => "bypass_code",
             Self::Otp => "otp",
             Self::Push => "push",
             Self::DeviceFlow => "device_flow",

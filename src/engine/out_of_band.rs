@@ -203,6 +203,7 @@ impl Engine {
                 session: story.request.session.clone(),
                 moment: story.moment,
                 numbers: story.numbers,
+                chosen: story.chosen.clone(),
             },
             origin: story.origin.clone(),
             id,

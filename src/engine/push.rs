@@ -16,6 +16,7 @@ use super::pushes::Pushes;
 use crate::client::{self, ClientError, Codes, MfaClient};
 use crate::clock;
 use crate::domain::attempt::{Attempt, Numbers};
+use crate::domain::authenticator::AuthenticatorId;
 use crate::domain::challenge::{ChallengeId, State};
 use crate::domain::claimant::{MfaIdentity, Subscriber};
 use crate::domain::fault::Reach;
@@ -53,14 +54,16 @@ pub struct Person {
     pub session: Session,
     pub moment: Moment,
     pub numbers: Numbers,
+    /// The authenticator that the claimant chose.
+    pub chosen: Option<AuthenticatorId>,
     /// What went wrong on the way to the identity.
     pub trouble: Option<String>,
 }
 
 impl Person {
     fn attempt(&self) -> Attempt<'_> {
-        let Self { owner: _, trouble: _, subscriber, identity, session, moment, numbers } = self;
-        Attempt { subscriber, identity, session, moment: *moment, numbers: *numbers }
+        let Self { owner: _, trouble: _, subscriber, identity, session, moment, numbers, chosen } = self;
+        Attempt { subscriber, identity, session, moment: *moment, numbers: *numbers, chosen: chosen.as_ref() }
     }
 
     fn owner(&self) -> Owner<'_> {

@@ -9,6 +9,7 @@ use super::held::{Absent, Held, Kind, Owner};
 use super::pushes;
 use crate::client::ClientError;
 use crate::domain::attempt::{Attempt, Numbers};
+use crate::domain::authenticator::AuthenticatorId;
 use crate::domain::challenge::ChallengeId;
 use crate::domain::claimant::{Claimant, MfaIdentity, NAME_LIMIT, Subscriber};
 use crate::domain::foreign::is_deceptive;
@@ -18,7 +19,7 @@ use crate::domain::secret::TypedCode;
 use crate::domain::time::Moment;
 use crate::policy::source::canonical_source;
 use crate::secret::cookie::Cookie;
-use crate::store::{Mark, Origin};
+use crate::store::{Counter, Mark, Origin};
 
 /// The longest text that can be a code of any service, in bytes.
 const CODE_LIMIT: usize = 512;
@@ -57,6 +58,8 @@ pub struct Story<'a> {
     pub origin: Origin,
     pub cookie: Option<Cookie>,
     pub numbers: Numbers,
+    /// The authenticator that the claimant chose.
+    pub chosen: Option<AuthenticatorId>,
     pub moment: Moment,
     /// What the verdict rests on begins here: moved on wherever the story has settled already.
     pub mark: &'a Cell<Mark>,
@@ -75,9 +78,10 @@ impl<'a> Story<'a> {
         aside: &'a Aside,
     ) -> Self {
         let source = request.session.client_ip.as_deref().map(canonical_source);
-        let origin = Origin { subscriber: Subscriber::canonical(&identity.0), source };
+        let origin = Origin { subscriber: Subscriber::canonical(&identity.0), counter: Counter::Codes, source };
         let owner = Subscriber::canonical(&claimant.0);
-        Self { request, claimant, owner, identity, origin, cookie, numbers: Numbers::Unseen, moment, mark, aside }
+        let (numbers, chosen) = (Numbers::Unseen, None);
+        Self { request, claimant, owner, identity, origin, cookie, numbers, chosen, moment, mark, aside }
     }
 
     /// The same under another name.
@@ -116,6 +120,7 @@ impl Story<'_> {
             session: &self.request.session,
             moment: self.moment,
             numbers: self.numbers,
+            chosen: self.chosen.as_ref(),
         }
     }
 

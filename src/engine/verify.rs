@@ -49,7 +49,10 @@ impl Engine {
             Place::Here | Place::Remote => None,
         };
         let outcome = match client.place() {
-            Place::Here => client.otp_authenticate(&story.attempt(), code, None).await,
+            Place::Here => {
+                let state = held.as_ref().map(|held| &held.state);
+                client.otp_authenticate(&story.attempt(), code, state).await
+            }
             Place::Remote if !can_be_code(code) => {
                 Ok(Outcome::Denied(Denial::refused(Refusal::MalformedCode, "what was typed cannot be a code")))
             }

@@ -4,7 +4,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use totp_rs::{Builder, Secret, TotpError};
 use zeroize::Zeroizing;
 
-use crate::domain::authenticator::{Algorithm, Totp};
+use crate::domain::authenticator::{Algorithm, Hotp, Totp};
 use crate::domain::secret::SecretBytes;
 use crate::domain::time::UnixTime;
 
@@ -56,6 +56,21 @@ impl Verifier {
             Some(step) => step,
             None => 0,
         }
+    }
+
+    /// A verifier for `secret` whose time steps are the counters of RFC 4226: the two are computed alike (RFC 6238, 4.2).
+    ///
+    /// # Errors
+    /// For a secret below 128 bits, or parameters that are not supported.
+    pub fn by_counter(parameters: Hotp, secret: &SecretBytes) -> Result<Self, TotpError> {
+        let Hotp { algorithm, digits } = parameters;
+        Self::new(Totp { algorithm, digits, period: 30 }, secret)
+    }
+
+    /// The counter in `first ..= last` that has `code`, the last if several, every one compared in constant time.
+    pub fn find_counter(&self, code: &str, first: u64, last: u64) -> Option<u64> {
+        let (found, counter) = self.search(code, first, last);
+        found.then_some(counter)
     }
 
     /// The code of time step `step`.

@@ -7,3 +7,4 @@ pub mod identify;
 pub mod mapping;
 pub mod source;
 pub mod throttle;
+pub mod unenrolled;

@@ -3,8 +3,10 @@
 use std::sync::Barrier;
 use std::thread;
 
-use super::{Added, Again, Consumed, Credit, Limits, Mark, Origin, Ruling, Store, UnlockKey};
-use crate::domain::authenticator::{Algorithm, Authenticator, AuthenticatorId, Totp};
+use super::{
+    Added, Again, Consumed, Counter, Credit, Limits, Mark, Origin, RECOVERY, Rank, Renamed, Ruling, Store, UnlockKey,
+};
+use crate::domain::authenticator::{Algorithm, Authenticator, AuthenticatorId, Hotp, Mechanism, Standing, Totp};
 use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
@@ -47,7 +49,7 @@ fn alice() -> Subscriber {
 }
 
 fn origin(name: &str, source: &str) -> Origin {
-    Origin { subscriber: Subscriber::canonical(name), source: Some(source.into()) }
+    Origin { subscriber: Subscriber::canonical(name), counter: Counter::Codes, source: Some(source.into()) }
 }
 
 fn authenticator(subscriber: &str, id: &str, label: &str) -> Authenticator {
@@ -56,11 +58,13 @@ fn authenticator(subscriber: &str, id: &str, label: &str) -> Authenticator {
         subscriber: Subscriber::canonical(subscriber),
         client: "totp".into(),
         label: label.into(),
-        totp: Totp { algorithm: Algorithm::Sha256, digits: 8, period: 60 },
+        mechanism: Mechanism::Totp(Totp { algorithm: Algorithm::Sha256, digits: 8, period: 60 }),
         sealed: vec![1, 2, 3],
         last_step: None,
         created: NOW,
         last_used: None,
+        standing: Standing::Active,
+        is_default: false,
     }
 }
 
@@ -104,7 +108,9 @@ pub fn holds(backend: &dyn Backend) {
     racing_attempts_are_heard_within_the_limit(backend);
     what_nobody_enrolled_leaves_bounded_traces(backend);
     challenges_go_forward_only(backend);
+    what_is_held_can_be_renamed_preferred_and_disabled(backend);
     recovery_codes_are_redeemed_once(backend);
+    what_is_looked_up_is_counted_apart(backend);
     slots_are_taken_up_to_the_limit(backend);
     a_verification_is_used_again_as_often_as_the_rule_says(backend);
     what_was_not_settled_is_not_there(backend);
@@ -123,8 +129,8 @@ fn what_is_added_is_found(backend: &dyn Backend) {
 
     let other = backend.open();
     let found = settled(&*other, other.authenticators(&alice(), "totp"));
-    let shown: Vec<_> = found.iter().map(|a| (a.id.0.as_str(), a.label.as_str(), a.totp, a.last_step)).collect();
-    assert_eq!(shown, [("a1", "phone", first.totp, None), ("a2", "key", second.totp, None)]);
+    let shown: Vec<_> = found.iter().map(|a| (a.id.0.as_str(), a.label.as_str(), a.mechanism, a.last_step)).collect();
+    assert_eq!(shown, [("a1", "phone", first.mechanism, None), ("a2", "key", second.mechanism, None)]);
     assert!(settled(&*other, other.authenticators(&alice(), "duo")).is_empty(), "each client has its own");
 
     let page = settled(&*other, other.list(None, 2));
@@ -134,8 +140,12 @@ fn what_is_added_is_found(backend: &dyn Backend) {
 
     assert!(settled(&*store, store.reseal(&first, &[7])));
     assert!(!settled(&*store, store.reseal(&first, &[8])), "it no longer is what it was");
-    assert!(settled(&*store, store.remove(&alice(), &second.id)));
-    assert!(!settled(&*store, store.remove(&alice(), &second.id)));
+    assert!(settled(&*store, store.remove(&alice(), &second.id, NOW.plus(9), "lost")));
+    assert!(!settled(&*store, store.remove(&alice(), &second.id, NOW.plus(10), "again")));
+    let left = settled(&*other, other.tombstones(&alice()));
+    let shown: Vec<_> =
+        left.iter().map(|t| (t.id.0.as_str(), t.label.as_str(), t.removed, t.reason.as_str())).collect();
+    assert_eq!(shown, [("a2", "key", NOW.plus(9), "lost")]);
 
     settled(&*store, store.set_key_id([1, 2, 3, 4]));
     assert_eq!(settled(&*other, other.key_id()), [1, 2, 3, 4]);
@@ -202,9 +212,13 @@ fn racing_attempts_are_heard_within_the_limit(backend: &dyn Backend) {
 fn what_nobody_enrolled_leaves_bounded_traces(backend: &dyn Backend) {
     let store = backend.open();
     settled(&*store, store.add(&[authenticator("grace", "g", "phone")]));
-    let grace = Origin { subscriber: Subscriber::canonical("grace"), source: None };
+    let grace = Origin { subscriber: Subscriber::canonical("grace"), counter: Counter::Codes, source: None };
     settled(&*store, store.charge(&grace, NOW));
-    let nobody = |n: u32| Origin { subscriber: Subscriber::canonical(&format!("nobody{n}")), source: None };
+    let nobody = |n: u32| Origin {
+        subscriber: Subscriber::canonical(&format!("nobody{n}")),
+        counter: Counter::Codes,
+        source: None,
+    };
     wait(async {
         for n in 0..20_000 {
             let mark = store.mark();
@@ -255,24 +269,114 @@ fn challenges_go_forward_only(backend: &dyn Backend) {
     open("c3");
     let enrolled = firsts(backend, |store, racer| {
         let new = authenticator("heidi", &format!("h{racer}"), &format!("label {racer}"));
-        settled(store, store.enrol(&ChallengeId("c3".into()), &new, NOW)) == Added::Yes
+        settled(store, store.enrol(&ChallengeId("c3".into()), &new, Rank::Any, NOW)) == Added::Yes
     });
     assert_eq!(enrolled, 1);
-    assert_eq!(settled(&*store, store.authenticators(&Subscriber::canonical("heidi"), "totp")).len(), 1);
+    let heidi = Subscriber::canonical("heidi");
+    assert_eq!(settled(&*store, store.authenticators(&heidi, "totp")).len(), 1);
+
+    // Two questions, each proved, and one of them the first.
+    let firsts = firsts(backend, |store, racer| {
+        let id = ChallengeId(format!("c4 {racer}"));
+        settled(store, store.open_challenge(&challenge(&id.0)));
+        let new = authenticator("oscar", &format!("i{racer}"), &format!("label {racer}"));
+        match settled(store, store.enrol(&id, &new, Rank::First, NOW)) {
+            Added::Yes => true,
+            Added::NotFirst => false,
+            other @ (Added::LabelTaken | Added::ChallengeGone) => panic!("{other:?}"),
+        }
+    });
+    assert_eq!(firsts, 1);
+}
+
+fn what_is_held_can_be_renamed_preferred_and_disabled(backend: &dyn Backend) {
+    let store = backend.open();
+    let judy = Subscriber::canonical("judy");
+    let (phone, key) = (authenticator("judy", "j1", "phone"), authenticator("judy", "j2", "key"));
+    let hotp = Mechanism::Hotp(Hotp { algorithm: Algorithm::Sha1, digits: 6 });
+    let key = Authenticator { mechanism: hotp, client: "hotp".into(), ..key };
+    settled(&*store, store.add(&[phone.clone(), key.clone()]));
+    let held = || settled(&*store, store.held_by(&judy));
+    let shown = || -> Vec<_> {
+        held().into_iter().map(|a| (a.client, a.label, a.mechanism, a.standing, a.is_default)).collect()
+    };
+    let rename = |id: &AuthenticatorId, label| settled(&*store, store.rename(&judy, id, label));
+    assert_eq!(rename(&phone.id, "key"), Renamed::LabelTaken);
+    assert_eq!(rename(&phone.id, "phone"), Renamed::Yes, "its own label is no other's");
+    assert_eq!(rename(&phone.id, "new phone"), Renamed::Yes);
+    assert_eq!(rename(&AuthenticatorId("gone".into()), "x"), Renamed::Gone);
+
+    let prefer = |id: Option<&AuthenticatorId>| settled(&*store, store.set_default(&judy, id));
+    let defaults = || held().into_iter().filter(|a| a.is_default).map(|a| a.id.0).collect::<Vec<_>>();
+    assert!(prefer(Some(&phone.id)) && prefer(Some(&key.id)));
+    assert_eq!(defaults(), ["j2"], "one at a time");
+    assert!(!prefer(Some(&AuthenticatorId("gone".into()))));
+    assert!(prefer(None));
+    assert_eq!(defaults(), [""; 0]);
+    assert!(prefer(Some(&key.id)));
+
+    let stand = |standing| settled(&*store, store.set_standing(&judy, &key.id, standing));
+    assert!(stand(Standing::Disabled));
+    assert_eq!(
+        shown(),
+        [
+            ("totp".into(), "new phone".into(), phone.mechanism, Standing::Active, false),
+            ("hotp".into(), "key".into(), hotp, Standing::Disabled, false)
+        ]
+    );
+    assert!(settled(&*store, store.authenticators(&judy, "hotp")).is_empty());
+    assert!(!prefer(Some(&key.id)), "what is disabled is no default");
+    assert_eq!(settled(&*store, store.consume_step(&judy, &key.id, 1, NOW)), Consumed::Gone);
+    assert!(stand(Standing::Active));
+    assert_eq!(settled(&*store, store.consume_step(&judy, &key.id, 1, NOW)), Consumed::First);
 }
 
 fn recovery_codes_are_redeemed_once(backend: &dyn Backend) {
     let store = backend.open();
-    settled(&*store, store.set_recovery_codes(&alice(), &[vec![1; 32], vec![2; 32]], NOW));
+    let set = |id: &str| Authenticator {
+        client: RECOVERY.into(),
+        mechanism: Mechanism::LookUp,
+        ..authenticator("alice", id, "recovery codes")
+    };
+    settled(&*store, store.set_recovery_codes(&set("r1"), &[vec![1; 32], vec![2; 32]]));
     let redeem = |store: &dyn Store, who: &str, hash: u8| {
         settled(store, store.redeem_recovery_code(&Subscriber::canonical(who), &[hash; 32], NOW))
     };
-    assert_eq!(firsts(backend, |store, _| redeem(store, "alice", 1)), 1);
-    assert!(!redeem(&*store, "bob", 2), "nobody else's");
-    assert!(!redeem(&*store, "alice", 3));
-    settled(&*store, store.set_recovery_codes(&alice(), &[vec![4; 32]], NOW));
-    assert!(!redeem(&*store, "alice", 2), "new codes end the old ones");
-    assert!(redeem(&*store, "alice", 4));
+    assert_eq!(firsts(backend, |store, _| redeem(store, "alice", 1).is_some()), 1);
+    assert_eq!(settled(&*store, store.recovery_codes(&alice())), 1);
+    assert_eq!(redeem(&*store, "bob", 2), None, "nobody else's");
+    assert_eq!(redeem(&*store, "alice", 3), None);
+    settled(&*store, store.set_recovery_codes(&set("r2"), &[vec![4; 32], vec![5; 32]]));
+    assert_eq!(redeem(&*store, "alice", 2), None, "new codes end the old ones");
+    assert_eq!(redeem(&*store, "alice", 4), Some(1));
+    let sets = settled(&*store, store.held_by(&alice()));
+    let sets: Vec<_> = sets.iter().filter(|a| a.client == RECOVERY).map(|a| (a.id.0.as_str(), a.last_used)).collect();
+    assert_eq!(sets, [("r2", Some(NOW))]);
+
+    let id = AuthenticatorId("r2".into());
+    settled(&*store, store.set_standing(&alice(), &id, Standing::Disabled));
+    assert_eq!(redeem(&*store, "alice", 5), None, "disabled");
+    settled(&*store, store.set_standing(&alice(), &id, Standing::Active));
+    assert!(settled(&*store, store.remove(&alice(), &id, NOW, "")));
+    assert_eq!((redeem(&*store, "alice", 5), settled(&*store, store.recovery_codes(&alice()))), (None, 0), "removed");
+}
+
+fn what_is_looked_up_is_counted_apart(backend: &dyn Backend) {
+    let store = backend.open();
+    let codes = origin("kate", "192.0.2.9");
+    let look_up = Origin { counter: Counter::LookUp, source: None, ..codes.clone() };
+    let codes = Origin { source: None, ..codes };
+    let heard = |origin: &Origin| settled(&*store, store.charge(origin, NOW)) == Ruling::Heard;
+    for _ in 0..=LIMITS.subscriber.free {
+        assert!(heard(&codes));
+    }
+    assert!(!heard(&codes));
+    for _ in 0..=LIMITS.subscriber.free {
+        assert!(heard(&look_up));
+    }
+    assert!(!heard(&look_up));
+    assert!(settled(&*store, store.unlock(UnlockKey::Subscriber(&codes.subscriber))));
+    assert!(heard(&codes) && heard(&look_up), "both are forgotten");
 }
 
 fn slots_are_taken_up_to_the_limit(backend: &dyn Backend) {
@@ -316,7 +420,7 @@ fn a_verification_is_used_again_as_often_as_the_rule_says(backend: &dyn Backend)
     assert!(!reuse(&*store, &key, now), "nor when it is there again");
     remember(&key, now);
     remember(&other, now);
-    settled(&*store, store.remove(&alice(), &AuthenticatorId("none".into())));
+    settled(&*store, store.remove(&alice(), &AuthenticatorId("none".into()), NOW, ""));
     assert!(!reuse(&*store, &key, now) && !reuse(&*store, &other, now), "gone with the authenticator");
 }
 

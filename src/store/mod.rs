@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::domain::authenticator::{Authenticator, AuthenticatorId};
+use crate::domain::authenticator::{Authenticator, AuthenticatorId, Standing, Tombstone};
 use crate::domain::challenge::{Challenge, ChallengeId, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::outcome::Limit;
@@ -46,6 +46,9 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + 'a
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(pub u64);
 
+/// The client of recovery codes: a subscriber has one set of them.
+pub const RECOVERY: &str = "recovery";
+
 /// The limits that [`Store::charge`] holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -59,8 +62,20 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub subscriber: Subscriber,
+    pub counter: Counter,
     /// The claimant's address, in its canonical form; `None` where the gateway does not say.
     pub source: Option<String>,
+}
+
+/// Which failures of a subscriber are counted together: who guesses at one kind of proof does not keep the holder of
+/// another out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counter {
+    /// One-time passwords and pushes.
+    #[default]
+    Codes,
+    /// What was handed out: recovery codes, bypass codes, tickets.
+    LookUp,
 }
 
 /// What [`Store::charge`] says.
@@ -109,6 +124,25 @@ pub enum Added {
     LabelTaken,
     /// The challenge it hung on is used, expired or gone.
     ChallengeGone,
+    /// The subscriber holds one already, and this one was to be the first.
+    NotFirst,
+}
+
+/// Whether the subscriber may hold others when one is enrolled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    Any,
+    /// None of the same client.
+    First,
+}
+
+/// What renaming an authenticator says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renamed {
+    Yes,
+    /// Another of the subscriber is called so.
+    LabelTaken,
+    Gone,
 }
 
 /// Why the store could not do what was asked.
@@ -178,10 +212,13 @@ pub trait Store {
     /// Forgets the failures of a subscriber or a source; says whether there were any.
     fn unlock<'a>(&'a self, key: UnlockKey<'a>) -> Answer<'a, bool>;
 
-    /// The authenticators of `subscriber` that `client` verifies, oldest first.
+    /// The authenticators of `subscriber` that `client` verifies and that are not disabled, oldest first.
     fn authenticators<'a>(&'a self, subscriber: &'a Subscriber, client: &'a str) -> Answer<'a, Vec<Authenticator>>;
 
-    /// Marks `step` and everything before it as used.
+    /// Everything that `subscriber` holds, disabled or not, oldest first.
+    fn held_by<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, Vec<Authenticator>>;
+
+    /// Marks `step` and everything before it as used. One that is disabled is as if it were gone.
     fn consume_step<'a>(
         &'a self,
         subscriber: &'a Subscriber,
@@ -193,14 +230,45 @@ pub trait Store {
     /// Enrols authenticators, all of them or none; says how the first one that could not be was refused.
     fn add<'a>(&'a self, authenticators: &'a [Authenticator]) -> Answer<'a, Added>;
 
-    /// Uses the challenge `id`, which waits for a proof at `now`, and enrols `authenticator`, in one step.
-    fn enrol<'a>(&'a self, id: &'a ChallengeId, authenticator: &'a Authenticator, now: UnixTime) -> Answer<'a, Added>;
+    /// Uses the challenge `id`, which waits for a proof at `now`, and enrols `authenticator`, in one step, as `rank` allows.
+    fn enrol<'a>(
+        &'a self,
+        id: &'a ChallengeId,
+        authenticator: &'a Authenticator,
+        rank: Rank,
+        now: UnixTime,
+    ) -> Answer<'a, Added>;
 
     /// Up to `limit` authenticators after `after` in the order of subscriber and id.
     fn list<'a>(&'a self, after: Option<&'a Authenticator>, limit: u32) -> Answer<'a, Vec<Authenticator>>;
 
-    /// Removes an authenticator with its secret; says whether it was there.
-    fn remove<'a>(&'a self, subscriber: &'a Subscriber, id: &'a AuthenticatorId) -> Answer<'a, bool>;
+    /// Removes an authenticator with its secret, and its recovery codes where it is a set of them; says whether it was
+    /// there. What is left is a [`Tombstone`].
+    fn remove<'a>(
+        &'a self,
+        subscriber: &'a Subscriber,
+        id: &'a AuthenticatorId,
+        now: UnixTime,
+        reason: &'a str,
+    ) -> Answer<'a, bool>;
+
+    /// What was removed of `subscriber`, oldest first.
+    fn tombstones<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, Vec<Tombstone>>;
+
+    /// Gives an authenticator another label, which no other of the subscriber has.
+    fn rename<'a>(&'a self, subscriber: &'a Subscriber, id: &'a AuthenticatorId, label: &'a str)
+    -> Answer<'a, Renamed>;
+
+    /// Disables an authenticator, which then is no default any more, or enables it; says whether it was there.
+    fn set_standing<'a>(
+        &'a self,
+        subscriber: &'a Subscriber,
+        id: &'a AuthenticatorId,
+        standing: Standing,
+    ) -> Answer<'a, bool>;
+
+    /// Makes one authenticator that is not disabled the default, or none; says whether that could be done.
+    fn set_default<'a>(&'a self, subscriber: &'a Subscriber, id: Option<&'a AuthenticatorId>) -> Answer<'a, bool>;
 
     /// Replaces the sealed secret `old` by `new`, if it still is `old`.
     fn reseal<'a>(&'a self, authenticator: &'a Authenticator, new: &'a [u8]) -> Answer<'a, bool>;
@@ -217,21 +285,21 @@ pub trait Store {
     /// Moves the challenge from `from` to `to`; says whether this caller did.
     fn move_challenge<'a>(&'a self, id: &'a ChallengeId, from: State, to: State, now: UnixTime) -> Answer<'a, bool>;
 
-    /// Replaces the recovery codes of `subscriber` by those with these keyed hashes.
-    fn set_recovery_codes<'a>(
-        &'a self,
-        subscriber: &'a Subscriber,
-        hashes: &'a [Vec<u8>],
-        now: UnixTime,
-    ) -> Answer<'a, ()>;
+    /// Replaces the recovery codes of a subscriber by `set`, an authenticator of the client [`RECOVERY`], and the codes
+    /// with these keyed hashes.
+    fn set_recovery_codes<'a>(&'a self, set: &'a Authenticator, hashes: &'a [Vec<u8>]) -> Answer<'a, ()>;
 
-    /// Redeems a recovery code; says whether it was there, unused, and this caller first.
+    /// How many recovery codes `subscriber` has left.
+    fn recovery_codes<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, u32>;
+
+    /// Redeems a recovery code; says how many are left where it was there, unused, its set not disabled, and this caller
+    /// first.
     fn redeem_recovery_code<'a>(
         &'a self,
         subscriber: &'a Subscriber,
         hash: &'a [u8],
         now: UnixTime,
-    ) -> Answer<'a, bool>;
+    ) -> Answer<'a, Option<u32>>;
 
     /// Takes one of `limit` slots under `key` for `holder` until `expires`; says whether there was one. A holder that has
     /// one keeps it, where `again` does not count it as one that is taken.

@@ -2,8 +2,10 @@
 
 use std::rc::Rc;
 
-use super::{Added, Again, Answer, Consumed, Credit, Mark, Origin, Ruling, Store, StoreError, UnlockKey};
-use crate::domain::authenticator::{Authenticator, AuthenticatorId};
+use super::{
+    Added, Again, Answer, Consumed, Credit, Mark, Origin, Rank, Renamed, Ruling, Store, StoreError, UnlockKey,
+};
+use crate::domain::authenticator::{Authenticator, AuthenticatorId, Standing, Tombstone};
 use crate::domain::challenge::{Challenge, ChallengeId, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
@@ -61,6 +63,10 @@ impl Store for Rehearsal {
         self.0.authenticators(subscriber, client)
     }
 
+    fn held_by<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, Vec<Authenticator>> {
+        self.0.held_by(subscriber)
+    }
+
     fn consume_step<'a>(
         &'a self,
         subscriber: &'a Subscriber,
@@ -69,8 +75,9 @@ impl Store for Rehearsal {
         _now: UnixTime,
     ) -> Answer<'a, Consumed> {
         Box::pin(async move {
-            let known = self.0.authenticators(subscriber, "totp").await?;
-            let Some(authenticator) = known.into_iter().find(|authenticator| authenticator.id == *id) else {
+            let known = self.0.held_by(subscriber).await?.into_iter();
+            let mut usable = known.filter(|authenticator| authenticator.standing == Standing::Active);
+            let Some(authenticator) = usable.find(|authenticator| authenticator.id == *id) else {
                 return Ok(Consumed::Gone);
             };
             Ok(match authenticator.last_step {
@@ -84,7 +91,13 @@ impl Store for Rehearsal {
         refused()
     }
 
-    fn enrol<'a>(&'a self, _id: &'a ChallengeId, _new: &'a Authenticator, _now: UnixTime) -> Answer<'a, Added> {
+    fn enrol<'a>(
+        &'a self,
+        _id: &'a ChallengeId,
+        _new: &'a Authenticator,
+        _rank: Rank,
+        _now: UnixTime,
+    ) -> Answer<'a, Added> {
         refused()
     }
 
@@ -92,7 +105,39 @@ impl Store for Rehearsal {
         self.0.list(after, limit)
     }
 
-    fn remove<'a>(&'a self, _subscriber: &'a Subscriber, _id: &'a AuthenticatorId) -> Answer<'a, bool> {
+    fn remove<'a>(
+        &'a self,
+        _subscriber: &'a Subscriber,
+        _id: &'a AuthenticatorId,
+        _now: UnixTime,
+        _reason: &'a str,
+    ) -> Answer<'a, bool> {
+        refused()
+    }
+
+    fn tombstones<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, Vec<Tombstone>> {
+        self.0.tombstones(subscriber)
+    }
+
+    fn rename<'a>(
+        &'a self,
+        _subscriber: &'a Subscriber,
+        _id: &'a AuthenticatorId,
+        _label: &'a str,
+    ) -> Answer<'a, Renamed> {
+        refused()
+    }
+
+    fn set_standing<'a>(
+        &'a self,
+        _subscriber: &'a Subscriber,
+        _id: &'a AuthenticatorId,
+        _standing: Standing,
+    ) -> Answer<'a, bool> {
+        refused()
+    }
+
+    fn set_default<'a>(&'a self, _subscriber: &'a Subscriber, _id: Option<&'a AuthenticatorId>) -> Answer<'a, bool> {
         refused()
     }
 
@@ -118,13 +163,12 @@ impl Store for Rehearsal {
         Box::pin(async move { Ok(self.waits(id, now).await?.is_some_and(|challenge| challenge.state == from)) })
     }
 
-    fn set_recovery_codes<'a>(
-        &'a self,
-        _subscriber: &'a Subscriber,
-        _hashes: &'a [Vec<u8>],
-        _now: UnixTime,
-    ) -> Answer<'a, ()> {
+    fn set_recovery_codes<'a>(&'a self, _set: &'a Authenticator, _hashes: &'a [Vec<u8>]) -> Answer<'a, ()> {
         refused()
+    }
+
+    fn recovery_codes<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, u32> {
+        self.0.recovery_codes(subscriber)
     }
 
     fn redeem_recovery_code<'a>(
@@ -132,7 +176,7 @@ impl Store for Rehearsal {
         _subscriber: &'a Subscriber,
         _hash: &'a [u8],
         _now: UnixTime,
-    ) -> Answer<'a, bool> {
+    ) -> Answer<'a, Option<u32>> {
         refused()
     }
 

@@ -166,6 +166,6 @@ fn a_session_of_somebody_who_no_longer_is_enrolled_is_not_authorized() {
     let (home, phone) = alice();
     let cookie = json!(login(&home, &phone, "alice", json!("s")).cookie());
     assert_eq!(authorize(&home, "alice", json!("s"), cookie.clone()).verdict(), "accept");
-    home.run(&["remove", "alice", "--all"], "").ok();
+    home.run(&["remove", "alice", "--all", "--override-reason", "test"], "").ok();
     assert_eq!(authorize(&home, "alice", json!("s"), cookie).code(), "not_enrolled");
 }

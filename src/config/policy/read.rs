@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::sections::{
-    AuthorizeOptions, CacheOptions, DirectoryMapping, EXPLICIT, GroupWhitelist, LdapChoice, LdapOptions, LimitOptions,
-    QuestionOptions, Transform, UpnOptions, UserList, UserWhitelist, declaration, question_number,
+    AuthorizeOptions, CacheOptions, DirectoryMapping, EXPLICIT, GroupWhitelist, HotpOptions, LdapChoice, LdapOptions,
+    LimitOptions, PolicyOptions, QuestionOptions, RecoveryOptions, Transform, UpnOptions, UserList, UserWhitelist,
+    declaration, question_number,
 };
-use super::{ConnectionLimit, LdapServer, NamedExemption, Policy, PolicyQuestion, is_here};
+use super::{ConnectionLimit, Enforcement, LdapServer, NamedExemption, Policy, PolicyQuestion, Ticket, is_here};
 use crate::config::declare;
 use crate::config::ini::Section;
 use crate::config::mistake::{Mistakes, suggestion};
@@ -66,6 +67,16 @@ impl Policy {
             .section("authorize", mistakes)
             .and_then(|section| AuthorizeOptions::read(Some(section), mistakes))
             .is_some_and(|read| read.require_proof == YesNo::Yes);
+        let said = file.section("policy", mistakes).and_then(|section| PolicyOptions::read(Some(section), mistakes));
+        if let Some(PolicyOptions { enforce, unenrolled, enrolment_ticket }) = said {
+            policy.enforcement = if enforce == YesNo::Yes { Enforcement::On } else { Enforcement::Shadow };
+            policy.ticket = if enrolment_ticket == YesNo::Yes { Ticket::Needed } else { Ticket::Needless };
+            policy.unenrolled = unenrolled;
+        }
+        let hotp = file.section("hotp", mistakes);
+        policy.hotp = hotp.and_then(|section| HotpOptions::read(Some(section), mistakes)).map(Box::new);
+        let recovery = file.section("recovery", mistakes);
+        policy.recovery = recovery.and_then(|section| RecoveryOptions::read(Some(section), mistakes)).map(Box::new);
         policy
     }
 }

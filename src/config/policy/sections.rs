@@ -2,12 +2,14 @@
 
 use crate::config::declare::SectionDeclaration;
 use crate::config::value::{
-    Attribute, Authorities, Domain, GroupFilter, Integer, LdapUrls, List, Milliseconds, Optional, ReuseLimit, Seconds,
-    ServiceSecret, UserFilter, YesNo,
+    Alphabet, Attribute, Authorities, Count, Domain, GroupFilter, Integer, LdapUrls, List, Milliseconds, Optional,
+    ReuseLimit, Seconds, Separator, ServiceSecret, UserFilter, YesNo,
 };
+use crate::domain::authenticator::Algorithm;
 use crate::domain::verdict::Echo;
 use crate::policy::exemption::Allow;
 use crate::policy::identify::UpnSuffix;
+use crate::policy::unenrolled::Unenrolled;
 
 options! {
     /// `[ignore_upn_suffix_for_rdp]`.
@@ -144,6 +146,49 @@ options! {
     }
 }
 
+options! {
+    /// `[policy]`.
+    PolicyOptions {
+        /// no answers accept to everybody, whatever was found out: for a trial, which the log tells about.
+        enforce: YesNo = "yes";
+        /// What becomes of somebody who has no authenticator here: reject; enrol shows a new one at the login, to whom the
+        /// gateway has authenticated already (gateway_user), and who never had one; accept lets them in without.
+        unenrolled: Unenrolled = "reject";
+        /// Whether somebody enrols at the login only with a ticket that `countersign enroll ticket USER` made.
+        enrolment_ticket: YesNo = "no";
+    }
+}
+
+options! {
+    /// `[hotp]`.
+    HotpOptions {
+        /// The hash function. Most tokens know SHA1 only.
+        algorithm: Algorithm = "SHA1";
+        /// How many digits a code has.
+        digits: Count<6, 8> = "6";
+        /// How many codes that were never typed may lie before the one that is.
+        look_ahead: Count<0, 100> = "10";
+        /// Up to how many such codes two codes in a row are good for.
+        resync_window: Count<0, 1000> = "100";
+    }
+}
+
+options! {
+    /// `[recovery]`.
+    RecoveryOptions {
+        /// How many recovery codes somebody is given at once.
+        count: Count<1, 100> = "10";
+        /// How many characters of the alphabet a code has.
+        length: Count<10, 64> = "12";
+        /// The characters of a code; upper and lower case are the same.
+        alphabet: Alphabet = "23456789abcdefghjkmnpqrstuvwxyz";
+        /// What stands in the middle of a code to make it easier to read; typed or not.
+        separator: Separator = "-";
+        /// With fewer codes left than this, the log warns.
+        warn_below: Count<0, 100> = "3";
+    }
+}
+
 /// `[usermapping source=explicit]`, whose options are names.
 pub const EXPLICIT: &str = "usermapping source=explicit";
 
@@ -182,6 +227,13 @@ declared! {
     "connection_limit by=client_ip_gateway_user" = LimitOptions;
     /// What a session needs when it goes on to its target.
     "authorize" = AuthorizeOptions;
+    /// Whom these rules hold for, and what becomes of somebody who is not enrolled.
+    "policy" = PolicyOptions;
+    /// Counter-based one-time passwords (RFC 4226), verified here: name it in [plugin] clients. algorithm and digits are for new
+    /// authenticators.
+    "hotp" = HotpOptions;
+    /// Recovery codes, which stand in for an authenticator that is lost.
+    "recovery" = RecoveryOptions;
 }
 
 /// What is declared of the section `name`; `None` where it is no policy section.

@@ -11,6 +11,7 @@ use crate::domain::secret::Secret;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientName {
     Totp,
+    Hotp,
     Privacyidea,
     Duo,
     Okta,
@@ -22,12 +23,14 @@ pub enum ClientName {
 
 impl ClientName {
     /// Every client that needs no name of its own, in the order of the documentation.
-    pub const NAMED: [Self; 6] = [Self::Totp, Self::Privacyidea, Self::Duo, Self::Okta, Self::Yubico, Self::Oidc];
+    pub const NAMED: [Self; 7] =
+        [Self::Totp, Self::Hotp, Self::Privacyidea, Self::Duo, Self::Okta, Self::Yubico, Self::Oidc];
 
     /// The section that configures it.
     pub fn section(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Totp => "totp",
+            Self::Hotp => "hotp",
             Self::Privacyidea => "privacyidea",
             Self::Duo => "duo",
             Self::Okta => "okta",
@@ -40,7 +43,7 @@ impl ClientName {
 
 impl Value for ClientName {
     fn expected() -> String {
-        "totp, privacyidea, duo, okta, yubico, oidc or http NAME".into()
+        "totp, hotp, privacyidea, duo, okta, yubico, oidc or http NAME".into()
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -19,8 +19,10 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, params};
 use rustix::fs::Access;
 
-use super::{Added, Again, Answer, Consumed, Credit, Limits, Mark, Origin, Ruling, Store, StoreError, UnlockKey};
-use crate::domain::authenticator::{Authenticator, AuthenticatorId};
+use super::{
+    Added, Again, Answer, Consumed, Credit, Limits, Mark, Origin, Rank, Renamed, Ruling, Store, StoreError, UnlockKey,
+};
+use crate::domain::authenticator::{Authenticator, AuthenticatorId, Standing, Tombstone};
 use crate::domain::challenge::{Challenge, ChallengeId, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
@@ -303,6 +305,10 @@ impl Store for SqliteStore {
         Box::pin(async move { self.read(|connection| rows::of_subscriber(connection, subscriber, client)) })
     }
 
+    fn held_by<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, Vec<Authenticator>> {
+        Box::pin(async move { self.read(|connection| rows::all_of_subscriber(connection, subscriber)) })
+    }
+
     fn consume_step<'a>(
         &'a self,
         subscriber: &'a Subscriber,
@@ -327,8 +333,17 @@ impl Store for SqliteStore {
         }))
     }
 
-    fn enrol<'a>(&'a self, id: &'a ChallengeId, authenticator: &'a Authenticator, now: UnixTime) -> Answer<'a, Added> {
+    fn enrol<'a>(
+        &'a self,
+        id: &'a ChallengeId,
+        authenticator: &'a Authenticator,
+        rank: Rank,
+        now: UnixTime,
+    ) -> Answer<'a, Added> {
         Box::pin(self.write(move |connection| {
+            if rank == Rank::First && rows::is_enrolled(connection, &authenticator.subscriber, &authenticator.client)? {
+                return Ok(Added::NotFirst);
+            }
             if rows::label_is_taken(connection, authenticator)? {
                 return Ok(Added::LabelTaken);
             }
@@ -344,8 +359,40 @@ impl Store for SqliteStore {
         Box::pin(async move { self.read(|connection| rows::list(connection, after, limit)) })
     }
 
-    fn remove<'a>(&'a self, subscriber: &'a Subscriber, id: &'a AuthenticatorId) -> Answer<'a, bool> {
-        Box::pin(self.write(move |connection| rows::remove(connection, subscriber, id)))
+    fn remove<'a>(
+        &'a self,
+        subscriber: &'a Subscriber,
+        id: &'a AuthenticatorId,
+        now: UnixTime,
+        reason: &'a str,
+    ) -> Answer<'a, bool> {
+        Box::pin(self.write(move |connection| rows::remove(connection, subscriber, id, now, reason)))
+    }
+
+    fn tombstones<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, Vec<Tombstone>> {
+        Box::pin(async move { self.read(|connection| rows::tombstones(connection, subscriber)) })
+    }
+
+    fn rename<'a>(
+        &'a self,
+        subscriber: &'a Subscriber,
+        id: &'a AuthenticatorId,
+        label: &'a str,
+    ) -> Answer<'a, Renamed> {
+        Box::pin(self.write(move |connection| rows::rename(connection, subscriber, id, label)))
+    }
+
+    fn set_standing<'a>(
+        &'a self,
+        subscriber: &'a Subscriber,
+        id: &'a AuthenticatorId,
+        standing: Standing,
+    ) -> Answer<'a, bool> {
+        Box::pin(self.write(move |connection| rows::set_standing(connection, subscriber, id, standing)))
+    }
+
+    fn set_default<'a>(&'a self, subscriber: &'a Subscriber, id: Option<&'a AuthenticatorId>) -> Answer<'a, bool> {
+        Box::pin(self.write(move |connection| rows::set_default(connection, subscriber, id)))
     }
 
     fn reseal<'a>(&'a self, authenticator: &'a Authenticator, new: &'a [u8]) -> Answer<'a, bool> {
@@ -368,13 +415,12 @@ impl Store for SqliteStore {
         Box::pin(self.write(move |connection| rows::move_challenge(connection, id, from, to, now)))
     }
 
-    fn set_recovery_codes<'a>(
-        &'a self,
-        subscriber: &'a Subscriber,
-        hashes: &'a [Vec<u8>],
-        now: UnixTime,
-    ) -> Answer<'a, ()> {
-        Box::pin(self.write(move |connection| rows::set_recovery_codes(connection, subscriber, hashes, now)))
+    fn set_recovery_codes<'a>(&'a self, set: &'a Authenticator, hashes: &'a [Vec<u8>]) -> Answer<'a, ()> {
+        Box::pin(self.write(move |connection| rows::set_recovery_codes(connection, set, hashes)))
+    }
+
+    fn recovery_codes<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, u32> {
+        Box::pin(async move { self.read(|connection| rows::recovery_codes(connection, subscriber)) })
     }
 
     fn redeem_recovery_code<'a>(
@@ -382,7 +428,7 @@ impl Store for SqliteStore {
         subscriber: &'a Subscriber,
         hash: &'a [u8],
         now: UnixTime,
-    ) -> Answer<'a, bool> {
+    ) -> Answer<'a, Option<u32>> {
         Box::pin(self.write(move |connection| rows::redeem_recovery_code(connection, subscriber, hash, now)))
     }
 

@@ -5,12 +5,17 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::schema;
 use super::tallies::integer;
-use crate::domain::authenticator::{Algorithm, Authenticator, AuthenticatorId, Totp};
+use crate::domain::authenticator::{
+    Algorithm, Authenticator, AuthenticatorId, Hotp, Mechanism, Standing, Tombstone, Totp,
+};
 use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
 use crate::policy::cache::{CacheRule, Remembered};
-use crate::store::{Again, Consumed};
+use crate::store::{Again, Consumed, RECOVERY, Renamed};
+
+/// The columns that [`authenticator`] reads, from the id on.
+const COLUMNS: &str = "id,label,algorithm,digits,period,sealed,last_step,created,last_used,kind,disabled,preferred";
 
 /// How long a challenge is kept after its end, in seconds, for whoever asks what became of it.
 const KEPT: u64 = 24 * 3600;
@@ -23,15 +28,29 @@ pub fn of_subscriber(
     // Sorted here: a sorter in the statement costs every process more than these few rows.
     let mut found: Vec<Authenticator> = connection
         .prepare_cached(
-            "SELECT id,label,algorithm,digits,period,sealed,last_step,created,last_used FROM authenticator
-             WHERE subscriber=?1 AND client=?2",
+            "SELECT id,label,algorithm,digits,period,sealed,last_step,created,last_used,kind,disabled,preferred
+             FROM authenticator WHERE subscriber=?1 AND client=?2 AND disabled=0",
         )?
         .query_map(params![subscriber.as_str(), client], |row| {
             authenticator(row, 0, subscriber.clone(), client.to_owned())
         })?
         .collect::<rusqlite::Result<_>>()?;
-    found.sort_by(|a, b| (a.created, &a.id.0).cmp(&(b.created, &b.id.0)));
+    sort(&mut found);
     Ok(found)
+}
+
+pub fn all_of_subscriber(connection: &Connection, subscriber: &Subscriber) -> rusqlite::Result<Vec<Authenticator>> {
+    let mut found: Vec<Authenticator> = connection
+        .prepare_cached(&format!("SELECT client,{COLUMNS} FROM authenticator WHERE subscriber=?1"))?
+        .query_map([subscriber.as_str()], |row| authenticator(row, 1, subscriber.clone(), row.get(0)?))?
+        .collect::<rusqlite::Result<_>>()?;
+    sort(&mut found);
+    Ok(found)
+}
+
+/// Oldest first.
+fn sort(found: &mut [Authenticator]) {
+    found.sort_by(|a, b| (a.created, &a.id.0).cmp(&(b.created, &b.id.0)));
 }
 
 pub fn list(
@@ -41,10 +60,10 @@ pub fn list(
 ) -> rusqlite::Result<Vec<Authenticator>> {
     let (subscriber, id) = after.map_or(("", ""), |a| (a.subscriber.as_str(), a.id.0.as_str()));
     connection
-        .prepare_cached(
-            "SELECT subscriber, client, id, label, algorithm, digits, period, sealed, last_step, created, last_used
-             FROM authenticator WHERE (subscriber, id) > (?1, ?2) ORDER BY subscriber, id LIMIT ?3",
-        )?
+        .prepare_cached(&format!(
+            "SELECT subscriber,client,{COLUMNS} FROM authenticator
+             WHERE (subscriber, id) > (?1, ?2) ORDER BY subscriber, id LIMIT ?3"
+        ))?
         .query_map(params![subscriber, id, limit], |row| {
             authenticator(row, 2, Subscriber::canonical(&row.get::<_, String>(0)?), row.get(1)?)
         })?
@@ -61,14 +80,15 @@ pub fn consume_step(
     let step = i64::try_from(step).unwrap_or(i64::MAX);
     let changed = connection
         .prepare_cached(
-            "UPDATE authenticator SET last_step = ?1, last_used = ?2 WHERE subscriber = ?3 AND id = ?4 AND last_step < ?1",
+            "UPDATE authenticator SET last_step = ?1, last_used = ?2 WHERE subscriber = ?3 AND id = ?4
+             AND last_step < ?1 AND disabled = 0",
         )?
         .execute(params![step, integer(now), subscriber.as_str(), id.0])?;
     if changed == 1 {
         return Ok(Consumed::First);
     }
     let last: Option<i64> = connection
-        .prepare_cached("SELECT last_step FROM authenticator WHERE subscriber = ?1 AND id = ?2")?
+        .prepare_cached("SELECT last_step FROM authenticator WHERE subscriber = ?1 AND id = ?2 AND disabled = 0")?
         .query_row(params![subscriber.as_str(), id.0], |row| row.get(0))
         .optional()?;
     Ok(last.map_or(Consumed::Gone, |last| Consumed::Before { last: u64::try_from(last).unwrap_or(0) }))
@@ -81,38 +101,166 @@ pub fn label_is_taken(connection: &Connection, new: &Authenticator) -> rusqlite:
 }
 
 pub fn insert(connection: &Connection, new: &Authenticator) -> rusqlite::Result<()> {
-    let Authenticator { id, subscriber, client, label, totp, sealed, last_step, created, last_used } = new;
-    let Totp { algorithm, digits, period } = totp;
+    let Authenticator {
+        id,
+        subscriber,
+        client,
+        label,
+        mechanism,
+        sealed,
+        last_step,
+        created,
+        last_used,
+        standing,
+        is_default,
+    } = new;
+    let (algorithm, digits, period) = match mechanism {
+        Mechanism::Totp(Totp { algorithm, digits, period }) => (algorithm.name(), *digits, *period),
+        Mechanism::Hotp(Hotp { algorithm, digits }) => (algorithm.name(), *digits, 0),
+        Mechanism::LookUp | Mechanism::Sent | Mechanism::Elsewhere => ("", 0, 0),
+    };
     let last_step = last_step.map_or(-1, |step| i64::try_from(step).unwrap_or(i64::MAX));
     connection
         .prepare_cached(
             "INSERT INTO authenticator
-             (subscriber, id, client, label, algorithm, digits, period, sealed, last_step, created, last_used)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             (subscriber, id, client, label, algorithm, digits, period, sealed, last_step, created, last_used,
+              kind, disabled, preferred)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             subscriber.as_str(),
             id.0,
             client,
             label,
-            algorithm.name(),
+            algorithm,
             digits,
-            i64::try_from(*period).unwrap_or(i64::MAX),
+            i64::try_from(period).unwrap_or(i64::MAX),
             sealed,
             last_step,
             integer(*created),
             last_used.map(integer),
+            mechanism.word(),
+            *standing == Standing::Disabled,
+            is_default,
         ])
         .map(|_| ())
 }
 
-pub fn remove(connection: &Connection, subscriber: &Subscriber, id: &AuthenticatorId) -> rusqlite::Result<bool> {
+/// Whether the subscriber holds anything, disabled or not.
+pub fn is_enrolled(connection: &Connection, subscriber: &Subscriber, client: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM authenticator WHERE subscriber = ?1 AND client = ?2")?
+        .exists([subscriber.as_str(), client])
+}
+
+pub fn remove(
+    connection: &Connection,
+    subscriber: &Subscriber,
+    id: &AuthenticatorId,
+    now: UnixTime,
+    reason: &str,
+) -> rusqlite::Result<bool> {
+    // What is deleted is overwritten, too.
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.execute_batch(schema::TOMBSTONE)?;
+    connection.execute(
+        "INSERT OR REPLACE INTO tombstone (subscriber, id, client, label, created, removed, reason)
+         SELECT subscriber, id, client, label, created, ?3, ?4 FROM authenticator WHERE subscriber = ?1 AND id = ?2",
+        params![subscriber.as_str(), id.0, integer(now), reason],
+    )?;
+    connection.execute(
+        "DELETE FROM recovery_code WHERE subscriber = ?1 AND EXISTS
+         (SELECT 1 FROM authenticator WHERE subscriber = ?1 AND id = ?2 AND client = ?3)",
+        params![subscriber.as_str(), id.0, RECOVERY],
+    )?;
     let removed = connection
         .execute("DELETE FROM authenticator WHERE subscriber = ?1 AND id = ?2", params![subscriber.as_str(), id.0])?;
-    if schema::has_verified(connection)? {
+    forget_verifications(connection, subscriber)?;
+    Ok(removed > 0)
+}
+
+pub fn tombstones(connection: &Connection, subscriber: &Subscriber) -> rusqlite::Result<Vec<Tombstone>> {
+    if !schema::has_table(connection, "tombstone")? {
+        return Ok(Vec::new());
+    }
+    connection
+        .prepare_cached(
+            "SELECT id, client, label, created, removed, reason FROM tombstone WHERE subscriber = ?1
+             ORDER BY removed, id",
+        )?
+        .query_map([subscriber.as_str()], |row| {
+            Ok(Tombstone {
+                id: AuthenticatorId(row.get(0)?),
+                client: row.get(1)?,
+                label: row.get(2)?,
+                created: time(row, 3)?,
+                removed: time(row, 4)?,
+                reason: row.get(5)?,
+            })
+        })?
+        .collect()
+}
+
+pub fn rename(
+    connection: &Connection,
+    subscriber: &Subscriber,
+    id: &AuthenticatorId,
+    label: &str,
+) -> rusqlite::Result<Renamed> {
+    let is_taken = connection
+        .prepare_cached("SELECT 1 FROM authenticator WHERE subscriber = ?1 AND label = ?2 AND id <> ?3")?
+        .exists(params![subscriber.as_str(), label, id.0])?;
+    if is_taken {
+        return Ok(Renamed::LabelTaken);
+    }
+    let changed = connection.execute(
+        "UPDATE authenticator SET label = ?3 WHERE subscriber = ?1 AND id = ?2",
+        params![subscriber.as_str(), id.0, label],
+    )?;
+    Ok(if changed == 1 { Renamed::Yes } else { Renamed::Gone })
+}
+
+pub fn set_standing(
+    connection: &Connection,
+    subscriber: &Subscriber,
+    id: &AuthenticatorId,
+    standing: Standing,
+) -> rusqlite::Result<bool> {
+    let changed = connection.execute(
+        "UPDATE authenticator SET disabled = ?3, preferred = preferred AND NOT ?3 WHERE subscriber = ?1 AND id = ?2",
+        params![subscriber.as_str(), id.0, standing == Standing::Disabled],
+    )?;
+    forget_verifications(connection, subscriber)?;
+    Ok(changed == 1)
+}
+
+pub fn set_default(
+    connection: &Connection,
+    subscriber: &Subscriber,
+    id: Option<&AuthenticatorId>,
+) -> rusqlite::Result<bool> {
+    let wanted = id.map(|id| id.0.as_str());
+    if let Some(wanted) = wanted {
+        let is_there = connection
+            .prepare_cached("SELECT 1 FROM authenticator WHERE subscriber = ?1 AND id = ?2 AND disabled = 0")?
+            .exists([subscriber.as_str(), wanted])?;
+        if !is_there {
+            return Ok(false);
+        }
+    }
+    connection.execute(
+        "UPDATE authenticator SET preferred = ifnull(id = ?2, 0) WHERE subscriber = ?1",
+        params![subscriber.as_str(), wanted],
+    )?;
+    Ok(true)
+}
+
+/// What was verified before something was taken away is good no more.
+fn forget_verifications(connection: &Connection, subscriber: &Subscriber) -> rusqlite::Result<()> {
+    if schema::has_table(connection, "verified")? {
         connection.execute("DELETE FROM verified WHERE subscriber = ?1", [subscriber.as_str()])?;
     }
-    Ok(removed > 0)
+    Ok(())
 }
 
 pub fn reseal(connection: &Connection, old: &Authenticator, new: &[u8]) -> rusqlite::Result<bool> {
@@ -200,20 +348,25 @@ pub fn move_challenge(
     Ok(changed == 1)
 }
 
-pub fn set_recovery_codes(
-    connection: &Connection,
-    subscriber: &Subscriber,
-    hashes: &[Vec<u8>],
-    now: UnixTime,
-) -> rusqlite::Result<()> {
-    connection.execute("DELETE FROM recovery_code WHERE subscriber = ?1", [subscriber.as_str()])?;
+pub fn set_recovery_codes(connection: &Connection, set: &Authenticator, hashes: &[Vec<u8>]) -> rusqlite::Result<()> {
+    let subscriber = set.subscriber.as_str();
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.execute("DELETE FROM recovery_code WHERE subscriber = ?1", [subscriber])?;
+    connection.execute("DELETE FROM authenticator WHERE subscriber = ?1 AND client = ?2", [subscriber, RECOVERY])?;
+    insert(connection, set)?;
     for hash in hashes {
         connection.execute(
             "INSERT INTO recovery_code (subscriber, hash, created) VALUES (?1, ?2, ?3)",
-            params![subscriber.as_str(), hash, integer(now)],
+            params![subscriber, hash, integer(set.created)],
         )?;
     }
     Ok(())
+}
+
+pub fn recovery_codes(connection: &Connection, subscriber: &Subscriber) -> rusqlite::Result<u32> {
+    connection
+        .prepare_cached("SELECT count(*) FROM recovery_code WHERE subscriber = ?1 AND used IS NULL")?
+        .query_row([subscriber.as_str()], |row| row.get(0))
 }
 
 pub fn redeem_recovery_code(
@@ -221,12 +374,20 @@ pub fn redeem_recovery_code(
     subscriber: &Subscriber,
     hash: &[u8],
     now: UnixTime,
-) -> rusqlite::Result<bool> {
+) -> rusqlite::Result<Option<u32>> {
     let changed = connection.execute(
-        "UPDATE recovery_code SET used = ?1 WHERE subscriber = ?2 AND hash = ?3 AND used IS NULL",
-        params![integer(now), subscriber.as_str(), hash],
+        "UPDATE recovery_code SET used = ?1 WHERE subscriber = ?2 AND hash = ?3 AND used IS NULL AND EXISTS
+         (SELECT 1 FROM authenticator WHERE subscriber = ?2 AND client = ?4 AND disabled = 0)",
+        params![integer(now), subscriber.as_str(), hash, RECOVERY],
     )?;
-    Ok(changed == 1)
+    if changed != 1 {
+        return Ok(None);
+    }
+    connection.execute(
+        "UPDATE authenticator SET last_used = ?1 WHERE subscriber = ?2 AND client = ?3",
+        params![integer(now), subscriber.as_str(), RECOVERY],
+    )?;
+    recovery_codes(connection, subscriber).map(Some)
 }
 
 pub fn take_slot(
@@ -272,7 +433,7 @@ pub fn release_slots(connection: &Connection, holder: &str) -> rusqlite::Result<
 }
 
 pub fn verification(connection: &Connection, key: &[u8; 32]) -> rusqlite::Result<Option<Remembered>> {
-    if !schema::has_verified(connection)? {
+    if !schema::has_table(connection, "verified")? {
         return Ok(None);
     }
     connection
@@ -335,27 +496,43 @@ fn authenticator(
     subscriber: Subscriber,
     client: String,
 ) -> rusqlite::Result<Authenticator> {
-    let algorithm = row.get_ref(first + 2)?.as_str()?;
-    let (period, last_step): (i64, i64) = (row.get(first + 4)?, row.get(first + 6)?);
-    let totp = Totp {
-        algorithm: Algorithm::named(algorithm).ok_or_else(|| unreadable(first + 2))?,
-        digits: row.get(first + 3)?,
-        period: u64::try_from(period).map_err(|_| unreadable(first + 4))?,
+    let algorithm = || -> rusqlite::Result<Algorithm> {
+        Algorithm::named(row.get_ref(first + 2)?.as_str()?).ok_or_else(|| unreadable(first + 2))
     };
-    if !totp.is_supported() {
+    let (period, last_step): (i64, i64) = (row.get(first + 4)?, row.get(first + 6)?);
+    let digits = row.get(first + 3)?;
+    let (mechanism, is_supported) = match row.get_ref(first + 9)?.as_str()? {
+        "totp" => {
+            let period = u64::try_from(period).map_err(|_| unreadable(first + 4))?;
+            let totp = Totp { algorithm: algorithm()?, digits, period };
+            (Mechanism::Totp(totp), totp.is_supported())
+        }
+        "hotp" => {
+            let hotp = Hotp { algorithm: algorithm()?, digits };
+            (Mechanism::Hotp(hotp), hotp.is_supported())
+        }
+        "look-up" => (Mechanism::LookUp, true),
+        "sent" => (Mechanism::Sent, true),
+        "elsewhere" => (Mechanism::Elsewhere, true),
+        _ => return Err(unreadable(first + 9)),
+    };
+    if !is_supported {
         return Err(unreadable(first + 3));
     }
+    let (disabled, is_default): (bool, bool) = (row.get(first + 10)?, row.get(first + 11)?);
     let last_used: Option<i64> = row.get(first + 8)?;
     Ok(Authenticator {
         subscriber,
         id: AuthenticatorId(row.get(first)?),
         client,
         label: row.get(first + 1)?,
-        totp,
+        mechanism,
         sealed: row.get(first + 5)?,
         last_step: u64::try_from(last_step).ok(),
         created: time(row, first + 7)?,
         last_used: last_used.and_then(|t| u64::try_from(t).ok()).map(UnixTime),
+        standing: if disabled { Standing::Disabled } else { Standing::Active },
+        is_default,
     })
 }
 

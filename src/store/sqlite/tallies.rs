@@ -14,7 +14,7 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use crate::domain::outcome::Limit;
 use crate::domain::time::UnixTime;
 use crate::policy::throttle::{Rule, Tally};
-use crate::store::{Credit, Limits, Origin, Ruling, UnlockKey};
+use crate::store::{Counter, Credit, Limits, Origin, Ruling, UnlockKey};
 
 /// A hash of what is counted, keyed with the store's salt so that nobody can make two names collide from outside: names
 /// that nobody enrolled, a mistyped password among them, are not kept.
@@ -50,7 +50,7 @@ impl Tallies {
 
     pub fn standing(&self, connection: &Connection, origin: &Origin, now: UnixTime) -> rusqlite::Result<Ruling> {
         for (limit, name) in keys(origin) {
-            let key = self.key(limit, name);
+            let key = self.key(limit, origin.counter, name);
             let tally = match self.open.borrow().get(&key) {
                 Some(entry) => entry.now,
                 None => stored(connection, &key)?,
@@ -91,12 +91,16 @@ impl Tallies {
     }
 
     pub fn unlock(&self, connection: &Connection, key: UnlockKey<'_>) -> rusqlite::Result<bool> {
-        let key = match key {
-            UnlockKey::Subscriber(subscriber) => self.key(Limit::Subscriber, subscriber.as_str()),
-            UnlockKey::Source(source) => self.key(Limit::Source, source),
-        };
-        let open = self.open.borrow_mut().remove(&key).is_some();
-        Ok(connection.execute("DELETE FROM throttle WHERE key = ?1", params![key])? > 0 || open)
+        let mut had = false;
+        for counter in [Counter::Codes, Counter::LookUp] {
+            let key = match key {
+                UnlockKey::Subscriber(subscriber) => self.key(Limit::Subscriber, counter, subscriber.as_str()),
+                UnlockKey::Source(source) => self.key(Limit::Source, counter, source),
+            };
+            had |= self.open.borrow_mut().remove(&key).is_some();
+            had |= connection.execute("DELETE FROM throttle WHERE key = ?1", params![key])? > 0;
+        }
+        Ok(had)
     }
 
     /// Writes what has changed, into the transaction that is open.
@@ -125,7 +129,7 @@ impl Tallies {
         mut change: impl FnMut(&Rule, Option<Tally>, Limit) -> Option<Tally>,
     ) -> rusqlite::Result<()> {
         for (limit, name) in keys(origin) {
-            let key = self.key(limit, name);
+            let key = self.key(limit, origin.counter, name);
             let mut open = self.open.borrow_mut();
             let entry = match open.entry(key) {
                 btree_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -193,11 +197,13 @@ impl Tallies {
         }
     }
 
-    fn key(&self, limit: Limit, name: &str) -> Key {
+    fn key(&self, limit: Limit, counter: Counter, name: &str) -> Key {
         let mut hash = SipHasher24::new_with_key(&self.salt);
-        hash.write_u8(match limit {
-            Limit::Subscriber => b'n',
-            Limit::Source => b's',
+        hash.write_u8(match (limit, counter) {
+            (Limit::Subscriber, Counter::Codes) => b'n',
+            (Limit::Subscriber, Counter::LookUp) => b'l',
+            // An address guesses at whatever it guesses at.
+            (Limit::Source, Counter::Codes | Counter::LookUp) => b's',
         });
         hash.write(name.as_bytes());
         hash.finish128().as_bytes()
