@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::desk::{self, Desk};
-use super::{AdminError, qr};
+use super::AdminError;
 use crate::clock::Clock;
 use crate::domain::authenticator::{Authenticator, Mechanism, Standing, Totp};
 use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
@@ -15,7 +15,7 @@ use crate::domain::foreign::Foreign;
 use crate::domain::secret::{SecretBytes, TypedCode};
 use crate::otp::uri::OtpAuth;
 use crate::otp::window::{Match, Verifier};
-use crate::otp::{base32, typed};
+use crate::otp::{base32, qr, typed};
 use crate::secret::keys;
 use crate::secret::seal::authenticator_place;
 use crate::store::{Added, Rank};

@@ -15,7 +15,6 @@ mod init;
 mod keys;
 mod list;
 mod proof;
-mod qr;
 mod serve;
 mod unlock;
 
