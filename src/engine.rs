@@ -4,8 +4,11 @@ mod absence;
 mod admit;
 mod authorize;
 mod before;
+mod choice;
 mod dialogue;
 mod held;
+mod inline;
+mod look_up;
 mod out_of_band;
 mod parcel;
 mod push;
@@ -17,7 +20,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::client::{self, ClientError, Codes, Place, Push, Wired};
+use crate::client::{self, Asks, ClientError, Codes, Kept, Place, Wired};
 use crate::config::{self, Auth, Config, Policy};
 use crate::directory::{self, Directory};
 use crate::domain::challenge::ChallengeId;
@@ -62,6 +65,8 @@ pub struct Engine {
     /// How a push is sent, where any client could.
     push: Option<config::Push>,
     clients: Vec<Wired>,
+    /// How many of them the claimant has to choose between; those behind only stand in for others.
+    choosable: usize,
     directory: Option<Rc<dyn Directory>>,
     /// What the configuration says, in short: cookies and what is remembered belong to it.
     configuration: [u8; 16],
@@ -124,8 +129,9 @@ impl Engine {
         let (auth, push) = (config.auth.clone(), config.remote.push.as_deref().cloned());
         let policy = config.policy.clone();
         let (configuration, directory) = (config.fingerprint(), directory::build(config));
-        let pushes = Rc::default();
-        Self { auth, policy, push, clients, directory, configuration, store, sealer, pushes, trail: None }
+        let choosable = config.plugin.clients.0.len();
+        let (pushes, trail) = (Rc::default(), None);
+        Self { auth, policy, push, clients, choosable, directory, configuration, store, sealer, pushes, trail }
     }
 
     /// The same engine, which leaves its steps in `trail`.
@@ -249,29 +255,30 @@ impl Engine {
                 Before::Needed(story) => story,
             }
         };
-        self.second_factor(&story, None).await
+        self.second_factor(story, None).await
     }
 
     /// Which client → throttle → collect → verify; `known` holds what a directory told before.
-    async fn second_factor(&self, story: &Story<'_>, known: Option<&ChallengeId>) -> Result<Verdict, End> {
-        let wired =
-            self.clients.first().ok_or_else(|| End::Fault(Fault::internal("no_client", "no client is configured")))?;
-        let step = self.collect(story, OTP);
-        self.note("client", || {
-            let client = &wired.client;
-            let push = if client.push() == Push::Able { "can push" } else { "cannot push" };
-            let codes = if client.codes() == Codes::Able { "takes codes" } else { "takes no codes" };
-            format!("[{}], the first of [plugin] clients: {codes}, {push}", client.section())
-        });
+    async fn second_factor(&self, story: Story<'_>, known: Option<&ChallengeId>) -> Result<Verdict, End> {
+        if let Some(verdict) = self.unenrolled(&story).await? {
+            return Ok(verdict);
+        }
+        let numbers = self.first_client()?.into();
+        if let Some(verdict) = self.pick(&story, OTP, numbers, known).await? {
+            return Ok(verdict);
+        }
+        let step = self.collect(&story, OTP);
+        let (wired, story) = self.first_choice(story).await?;
+        let story = &story;
         match step {
             collect::Step::Verify(code) => self.verify(story, wired, code, None, Standing::Own).await,
             collect::Step::Push => self.start_push(story, wired, Standing::Own).await,
-            // There is nothing to type: what is to be seen is shown at once.
-            collect::Step::Ask if wired.client.codes() == Codes::Unable => {
+            // There is nothing to type: what is to be seen is shown at once, and what is to be typed is sent first.
+            collect::Step::Ask if wired.client.codes() == Codes::Unable || wired.client.asks() == Asks::Sends => {
                 self.start_push(story, wired, Standing::Own).await
             }
             collect::Step::Ask => {
-                self.heard(self.store.standing(&story.origin, story.moment.now).await?)?;
+                self.may_be_asked(story).await?;
                 let prompt = Prompt::from(self.auth.prompt.clone());
                 if known.is_some() || !self.asks_directory() {
                     return self.ask(story, &prompt, known);
@@ -308,7 +315,10 @@ impl Engine {
         held.trouble.iter().for_each(|trouble| story.aside.tell(trouble.clone()));
         let story = story.named(held.identity.clone());
         match held.kind {
-            held::Kind::Known => self.second_factor(&story, Some(&held.id)).await,
+            held::Kind::Known | held::Kind::Choosing => self.second_factor(story, Some(&held.id)).await,
+            held::Kind::Chosen => self.resume_chosen(&story, held).await,
+            held::Kind::Enrolling => self.resume_enrolment(&story, held).await,
+            held::Kind::Ticket => self.resume_ticket(&story, held).await,
             held::Kind::Verified => self.answered(&story, held).await,
             held::Kind::Asked | held::Kind::Pushed => self.resume_client(&story, held).await,
             held::Kind::Authorizing => Err(Denial::ChallengeGone.into()),
@@ -318,6 +328,10 @@ impl Engine {
     /// Goes on where a client waits for an answer.
     async fn resume_client(&self, story: &Story<'_>, held: Held) -> Result<Verdict, End> {
         let wired = self.wired(&held.section).ok_or(Denial::ChallengeGone)?;
+        let is_ours = wired.client.kept() == Kept::Here || held.kind == held::Kind::Pushed;
+        if is_ours && let Some(verdict) = self.pick(story, &held.prompt.key, wired.into(), None).await? {
+            return Ok(verdict);
+        }
         match (held.kind, self.collect(story, &held.prompt.key)) {
             (_, collect::Step::Verify(code)) => {
                 let away = held.absent.clone();
@@ -378,6 +392,15 @@ impl Engine {
         self.store.settle(story.mark.get()).await?;
         story.mark.set(self.store.mark());
         Ok(())
+    }
+
+    /// Whether it is of use to ask the claimant for something: it would be heard, or they hold recovery codes.
+    async fn may_be_asked(&self, story: &Story<'_>) -> Result<(), End> {
+        match self.heard(self.store.standing(&story.origin, story.moment.now).await?) {
+            Ok(()) => Ok(()),
+            Err(_) if self.can_look_up(story).await? => Ok(()),
+            Err(denial) => Err(denial.into()),
+        }
     }
 
     /// Whether the attempt is heard.

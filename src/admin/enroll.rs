@@ -6,8 +6,8 @@ use std::path::Path;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::desk::{self, Desk};
 use super::AdminError;
+use super::desk::{self, Desk};
 use crate::clock::Clock;
 use crate::domain::authenticator::{Authenticator, Mechanism, Standing, Totp};
 use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
@@ -192,7 +192,7 @@ impl Enrolment {
         if let Some(code) = qr::render(uri.expose(), colours) {
             writeln!(out, "{code}")?;
         }
-        writeln!(out, "or type the secret:  {}", grouped(secret.expose()))?;
+        writeln!(out, "or type the secret:  {}", base32::grouped(secret.expose()))?;
         writeln!(out, "or open the URI:     {}\n", uri.expose())?;
         Ok(())
     }
@@ -340,16 +340,4 @@ fn new_secret(bytes: usize) -> Result<SecretBytes, AdminError> {
 
 fn read_code(input: &mut impl BufRead) -> Result<TypedCode, AdminError> {
     desk::read_line(input)?.ok_or_else(|| AdminError::Data("no code was given; nothing was enrolled".into()))
-}
-
-/// Base32 in groups of four, as people read it aloud.
-fn grouped(secret: &str) -> String {
-    let mut groups = String::with_capacity(secret.len() * 5 / 4 + 1);
-    for (index, c) in secret.chars().enumerate() {
-        if index > 0 && index % 4 == 0 {
-            groups.push(' ');
-        }
-        groups.push(c);
-    }
-    groups
 }

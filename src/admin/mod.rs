@@ -10,11 +10,13 @@ mod documents;
 mod enroll;
 mod explain;
 mod gateway;
+mod handed;
 mod import;
 mod init;
 mod keys;
 mod list;
 mod proof;
+mod recovery;
 mod serve;
 mod unlock;
 
@@ -78,6 +80,13 @@ enum Command {
     Authenticator(authenticator::Command),
     /// Remove authenticators of a user: with a current code of theirs on standard input, or for a reason
     Remove(authenticator::RemoveArgs),
+    /// Make and count recovery codes, which stand in for an authenticator that is lost
+    #[command(subcommand)]
+    Recovery(recovery::Command),
+    /// Hand out a code that stands in for the authenticator of USER for a while
+    Bypass(handed::BypassArgs),
+    /// Hand out a code by which USER may enrol at the login ([policy] enrolment_ticket)
+    Ticket(handed::TicketArgs),
     /// Forget the failures of a user or a source address, so that the next attempt is heard
     Unlock(unlock::Args),
     /// Tell every mistake in the configuration, and whether key and store can be used
@@ -186,6 +195,9 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
         Command::Show(args) => list::show(&args, &config, clock, out),
         Command::Authenticator(command) => authenticator::run(&command, &config, clock, out),
         Command::Remove(args) => authenticator::remove(&args, &config, clock, out),
+        Command::Recovery(command) => recovery::run(&command, &config, clock, out),
+        Command::Bypass(args) => handed::bypass(&args, &config, clock, out),
+        Command::Ticket(args) => handed::ticket(&args, &config, clock, out),
         Command::Unlock(args) => unlock::run(&args, &config, out),
         Command::Check(args) => check::run(&args, &config, out),
         Command::Doctor(args) => return doctor::run(&args, &config, clock, out),

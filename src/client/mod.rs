@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::config::clients::on_unreachable;
 use crate::config::value::{ClientName, OnUnreachable, ServiceSecret};
 use crate::domain::attempt::Attempt;
+use crate::domain::authenticator::Authenticator;
 use crate::domain::fault::{Class, Fault, Reach};
 use crate::domain::outcome::{ClientState, Denial, Outcome, Refusal};
 use crate::domain::secret::{Secret, TypedCode};
@@ -67,6 +68,39 @@ pub enum Codes {
     Unable,
 }
 
+/// What a question for a code needs before it can be put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// Nothing: the subscriber has the code already, or has it shown.
+    Typed,
+    /// A message to the subscriber ([`MfaClient::push_start`]): before it there is nothing to type.
+    Sends,
+}
+
+/// Where the authenticators of a client are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// In the store.
+    Here,
+    /// At the service, which alone knows who has one.
+    There,
+}
+
+/// A new authenticator for a claimant who has none.
+pub struct Offer {
+    /// What the claimant is shown; the question for a code is put behind it.
+    pub text: String,
+    /// What comes back with the code.
+    pub state: ClientState,
+}
+
+/// What a code makes of an [`Offer`].
+pub enum Offered {
+    /// It is of the new authenticator, which may be enrolled.
+    Proved(Box<Authenticator>),
+    Refused(Denial),
+}
+
 /// A second factor, verified here or by a service. One instance a section of plugin.ini, built once, connecting lazily.
 pub trait MfaClient {
     /// The section of plugin.ini that configures it.
@@ -81,6 +115,50 @@ pub trait MfaClient {
     /// Whether [`MfaClient::otp_authenticate`] can do anything.
     fn codes(&self) -> Codes {
         Codes::Able
+    }
+
+    /// What it needs before a code can be asked for.
+    fn asks(&self) -> Asks {
+        Asks::Typed
+    }
+
+    /// Where its authenticators are kept.
+    fn kept(&self) -> Kept {
+        match self.place() {
+            Place::Here => Kept::Here,
+            Place::Remote => Kept::There,
+        }
+    }
+
+    /// Whether [`MfaClient::offer`] has anything to offer.
+    fn offers(&self) -> bool {
+        false
+    }
+
+    /// A new authenticator for a claimant who has none; nothing is kept of it here.
+    ///
+    /// # Errors
+    /// Where there can be none.
+    fn offer(&self, _attempt: &Attempt<'_>) -> Result<Offer, ClientError> {
+        Err(ClientError::Unusable("this client enrols nobody at the login".into()))
+    }
+
+    /// What was typed for the new authenticator in `state`.
+    ///
+    /// # Errors
+    /// Where it cannot be sealed.
+    fn examine_offer(
+        &self,
+        _attempt: &Attempt<'_>,
+        _otp: &TypedCode,
+        _state: &ClientState,
+    ) -> Result<Offered, ClientError> {
+        Ok(Offered::Refused(Denial::ChallengeGone))
+    }
+
+    /// What it is called where the claimant chooses.
+    fn title(&self) -> String {
+        self.section().to_owned()
     }
 
     /// Whether what was typed asks for a push and is no code: what holds for pushes is then looked at before it is sent.

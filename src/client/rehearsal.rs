@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::diagnosis::Findings;
-use super::{ClientError, Codes, MfaClient, Place, Push, Reply, Wired};
+use super::{Asks, ClientError, Codes, Kept, MfaClient, Place, Push, Reply, Wired};
 use crate::domain::attempt::Attempt;
 use crate::domain::fault::Reach;
 use crate::domain::outcome::ClientState;
@@ -50,6 +50,18 @@ impl MfaClient for Rehearsal {
 
     fn codes(&self) -> Codes {
         self.0.codes()
+    }
+
+    fn asks(&self) -> Asks {
+        self.0.asks()
+    }
+
+    fn kept(&self) -> Kept {
+        self.0.kept()
+    }
+
+    fn title(&self) -> String {
+        self.0.title()
     }
 
     fn starts_push(&self, typed: &TypedCode) -> bool {

@@ -1,11 +1,13 @@
 //! Time-based one-time passwords, verified against the store (RFC 6238).
 
+mod offer;
+
 use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Instant;
 
 use super::diagnosis::{self, Findings};
-use super::{ClientError, MfaClient, Place, Push, Reply};
+use super::{ClientError, MfaClient, Offer, Offered, Place, Push, Reply};
 use crate::config;
 use crate::domain::attempt::Attempt;
 use crate::domain::authenticator::{Authenticator, Totp};
@@ -23,7 +25,10 @@ pub struct TotpClient {
     store: Rc<dyn Store>,
     sealer: Rc<Sealer>,
     window: u64,
+    /// What is new of one that is offered.
     parameters: Totp,
+    issuer: String,
+    secret_bytes: usize,
     decoy: OnceCell<Vec<u8>>,
 }
 
@@ -38,6 +43,8 @@ impl TotpClient {
             sealer,
             window: options.valid_window.0.into(),
             parameters: Totp { algorithm: options.algorithm, digits: options.digits.0, period: options.period.0 },
+            issuer: options.issuer.clone(),
+            secret_bytes: usize::try_from(options.secret_bytes.0).unwrap_or(20),
             decoy: OnceCell::new(),
         }
     }
@@ -148,6 +155,7 @@ const fn telling(denial: &Denial) -> u8 {
         Denial::UsedCode { step: _, last: _ }
         | Denial::NoClaimant
         | Denial::NotEnrolled
+        | Denial::WrongTicket
         | Denial::CodeRequired
         | Denial::Throttled { wait: _, by: _ }
         | Denial::NotAuthenticated
@@ -185,6 +193,23 @@ impl MfaClient for TotpClient {
         _state: Option<&'a ClientState>,
     ) -> Reply<'a> {
         Box::pin(self.verify(attempt, otp))
+    }
+
+    fn offers(&self) -> bool {
+        true
+    }
+
+    fn offer(&self, attempt: &Attempt<'_>) -> Result<Offer, ClientError> {
+        self.show(attempt)
+    }
+
+    fn examine_offer(
+        &self,
+        attempt: &Attempt<'_>,
+        otp: &TypedCode,
+        state: &ClientState,
+    ) -> Result<Offered, ClientError> {
+        self.prove(attempt, otp, state)
     }
 
     fn diagnose(&self, _now: UnixTime, _until: Instant) -> Findings<'_> {

@@ -15,11 +15,16 @@ pub enum Purpose {
     Change,
     Remove,
     StepUp,
+    /// A code that was handed out stands in for an authenticator.
+    Bypass,
+    /// A code that was handed out allows an enrolment.
+    Ticket,
 }
 
 impl Purpose {
     /// Every purpose there is.
-    pub const ALL: [Self; 5] = [Self::Login, Self::Enrol, Self::Change, Self::Remove, Self::StepUp];
+    pub const ALL: [Self; 7] =
+        [Self::Login, Self::Enrol, Self::Change, Self::Remove, Self::StepUp, Self::Bypass, Self::Ticket];
 
     /// The word in the store.
     pub const fn word(self) -> &'static str {
@@ -29,6 +34,8 @@ impl Purpose {
             Self::Change => "change",
             Self::Remove => "remove",
             Self::StepUp => "step_up",
+            Self::Bypass => "bypass",
+            Self::Ticket => "ticket",
         }
     }
 }

@@ -163,6 +163,8 @@ pub enum Denial {
     NotEnrolled,
     /// The code belongs to no time step near now.
     WrongCode,
+    /// What was typed is no enrolment ticket of the claimant.
+    WrongTicket,
     /// What was typed cannot be a code.
     MalformedCode { expected: String },
     /// The code is right for time steps outside the window: the clocks differ, or it is an old code.
@@ -271,6 +273,7 @@ impl Denial {
             | Self::Uncounted { missing: _ } => Class::PolicyDenied,
             Self::NotEnrolled
             | Self::WrongCode
+            | Self::WrongTicket
             | Self::MalformedCode { expected: _ }
             | Self::OutsideWindow { steps: _, seconds: _ }
             | Self::UsedCode { step: _, last: _ }
@@ -291,6 +294,7 @@ impl Denial {
             Self::NoClaimant => "no_claimant",
             Self::NotEnrolled => "not_enrolled",
             Self::WrongCode => "wrong_code",
+            Self::WrongTicket => "wrong_ticket",
             Self::MalformedCode { expected: _ } => "malformed_code",
             Self::OutsideWindow { steps: _, seconds: _ } => "outside_window",
             Self::UsedCode { step: _, last: _ } => "used_code",
@@ -317,6 +321,7 @@ impl Denial {
             Self::NoClaimant => "no field of the request names a user".into(),
             Self::NotEnrolled => "no authenticator is enrolled under this name".into(),
             Self::WrongCode => "the code matches no time step near now".into(),
+            Self::WrongTicket => "what was typed is no enrolment ticket of this user that is good still".into(),
             Self::MalformedCode { expected } => format!("what was typed is not {expected}"),
             Self::OutsideWindow { steps, seconds } if *steps > 0 => {
                 format!(
@@ -369,6 +374,7 @@ impl Denial {
             Self::NoClaimant
             | Self::NotEnrolled
             | Self::WrongCode
+            | Self::WrongTicket
             | Self::MalformedCode { expected: _ }
             | Self::OutsideWindow { steps: _, seconds: _ }
             | Self::UsedCode { step: _, last: _ }

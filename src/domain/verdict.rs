@@ -52,19 +52,22 @@ pub enum Basis {
     Unreachable,
     /// The session may go on to its target.
     Authorized,
+    /// They have no authenticator, and `[policy] unenrolled` says accept.
+    Unenrolled,
     /// Nothing is let in: the session is over.
     Ended,
 }
 
 impl Basis {
     /// Every basis there is.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Verified,
         Self::UserList,
         Self::DirectoryGroup,
         Self::Cached,
         Self::Unreachable,
         Self::Authorized,
+        Self::Unenrolled,
         Self::Ended,
     ];
 
@@ -82,6 +85,7 @@ impl Basis {
             Self::Cached => "cached",
             Self::Unreachable => "unreachable",
             Self::Authorized => "authorized",
+            Self::Unenrolled => "unenrolled",
             Self::Ended => "ended",
         }
     }

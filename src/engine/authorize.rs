@@ -8,6 +8,7 @@ use super::story::{Aside, Story};
 use super::{End, Engine, own_fault};
 use crate::client::{self, Wired};
 use crate::config::policy::ConnectionLimit;
+use crate::domain::authenticator::{Authenticator, Mechanism, Standing};
 use crate::domain::challenge::State;
 use crate::domain::claimant::Claimant;
 use crate::domain::fault::Reach;
@@ -65,12 +66,17 @@ impl Engine {
             // Under which name they are enrolled, only the directory knows; it was asked a moment ago.
             return authenticated(footing);
         }
-        for Wired { client, on_unreachable: _, degraded_for: _ } in &self.clients {
-            if !self.store.authenticators(&story.origin.subscriber, client.section()).await?.is_empty() {
-                return authenticated(footing);
+        let held = self.store.held_by(&story.origin.subscriber).await?;
+        let counts = |known: &Authenticator| match known.mechanism {
+            Mechanism::LookUp => true,
+            Mechanism::Totp(_) | Mechanism::Hotp(_) | Mechanism::Sent | Mechanism::Elsewhere => {
+                self.wired(&known.client).is_some()
             }
+        };
+        match held.iter().any(|known| known.standing == Standing::Active && counts(known)) {
+            true => authenticated(footing),
+            false => Err(Denial::NotEnrolled.into()),
         }
-        Err(Denial::NotEnrolled.into())
     }
 
     /// Takes one of the slots of `[connection_limit]`, where the session does not have one.

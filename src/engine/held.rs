@@ -36,12 +36,27 @@ pub enum Kind {
     Verified,
     /// What a client asked for before the session goes on to its target.
     Authorizing,
+    /// Which authenticator it shall be.
+    Choosing,
+    /// A code of the authenticator that the claimant chose.
+    Chosen,
+    /// A code of the new authenticator that was shown.
+    Enrolling,
+    /// A ticket, before an authenticator is shown.
+    Ticket,
 }
 
 impl Kind {
     const fn state(self) -> State {
         match self {
-            Self::Asked | Self::Known | Self::Verified | Self::Authorizing => State::New,
+            Self::Asked
+            | Self::Known
+            | Self::Verified
+            | Self::Authorizing
+            | Self::Choosing
+            | Self::Chosen
+            | Self::Enrolling
+            | Self::Ticket => State::New,
             Self::Pushed => State::InProcess,
         }
     }
@@ -53,11 +68,25 @@ impl Kind {
             Self::Known => 3,
             Self::Verified => 4,
             Self::Authorizing => 5,
+            Self::Choosing => 6,
+            Self::Chosen => 7,
+            Self::Enrolling => 8,
+            Self::Ticket => 9,
         }
     }
 
     fn numbered(number: u8) -> Option<Self> {
-        let all = [Self::Asked, Self::Pushed, Self::Known, Self::Verified, Self::Authorizing];
+        let all = [
+            Self::Asked,
+            Self::Pushed,
+            Self::Known,
+            Self::Verified,
+            Self::Authorizing,
+            Self::Choosing,
+            Self::Chosen,
+            Self::Enrolling,
+            Self::Ticket,
+        ];
         all.into_iter().find(|kind| kind.number() == number)
     }
 }
@@ -145,7 +174,14 @@ pub async fn hold(
     let state = state.expose();
     let limit = match kind {
         Kind::Verified => ADMISSION_LIMIT,
-        Kind::Asked | Kind::Pushed | Kind::Known | Kind::Authorizing => STATE_LIMIT,
+        Kind::Asked
+        | Kind::Pushed
+        | Kind::Known
+        | Kind::Authorizing
+        | Kind::Choosing
+        | Kind::Chosen
+        | Kind::Enrolling
+        | Kind::Ticket => STATE_LIMIT,
     };
     if state.len() > limit {
         return Err(ClientError::unexpected("what the service wants kept is too large"));

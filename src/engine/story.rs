@@ -92,6 +92,26 @@ impl<'a> Story<'a> {
     }
 }
 
+impl<'a> Story<'a> {
+    /// The same, of a claimant who chose this authenticator.
+    pub fn choosing(&self, chosen: Option<AuthenticatorId>) -> Self {
+        let Self { request, claimant, owner, identity, origin, cookie, numbers, chosen: _, moment, mark, aside } = self;
+        Self {
+            request,
+            claimant: claimant.clone(),
+            owner: owner.clone(),
+            identity: identity.clone(),
+            origin: origin.clone(),
+            cookie: *cookie,
+            numbers: *numbers,
+            chosen,
+            moment: *moment,
+            mark,
+            aside,
+        }
+    }
+}
+
 impl Story<'_> {
     /// What is kept of it until the claimant answers.
     pub fn held(

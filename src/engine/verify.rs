@@ -3,6 +3,7 @@
 use super::absence::{self, Resort};
 use super::admit::Admission;
 use super::held::{self, Held};
+use super::look_up::LookedUp;
 use super::push::Begin;
 use super::story::{Standing, Story, absent, can_be_code, sendable_name};
 use super::{End, Engine, own_fault};
@@ -10,9 +11,10 @@ use crate::client::{self, ClientError, Codes, Place, Wired};
 use crate::config::value::OnUnreachable;
 use crate::domain::challenge::State;
 use crate::domain::fault::Reach;
-use crate::domain::outcome::{Denial, Outcome, Refusal};
+use crate::domain::outcome::{Denial, Outcome, Proof, Refusal};
 use crate::domain::secret::TypedCode;
-use crate::domain::verdict::Verdict;
+use crate::domain::verdict::{Footing, Verdict};
+use crate::secret::cookie::Progress;
 use crate::store::{Credit, Origin, StoreError};
 
 impl Engine {
@@ -29,6 +31,12 @@ impl Engine {
         let now = story.moment.now;
         // Where one client stands in for another within one request, the attempt is charged already.
         let is_charged = matches!(standing, Standing::For(_)) && held.is_none();
+        let looked_up = if is_charged { LookedUp::Nothing } else { self.look_up(story, code).await? };
+        let counted = match looked_up {
+            LookedUp::Proved(proof) => return self.accept_looked_up(story, wired, proof, held).await,
+            LookedUp::Charged(origin) => Some(origin),
+            LookedUp::Nothing => None,
+        };
         if client.place() == Place::Remote {
             sendable_name(story, client.section())?;
         }
@@ -86,18 +94,13 @@ impl Engine {
             return Box::pin(self.verify(story, other, code, None, Standing::For(&away))).await;
         }
         self.take_back(&story.origin, &outcome).await?;
+        if let (Some(origin), Ok(Outcome::Verified(_))) = (&counted, &outcome) {
+            // What looked like a recovery code was none, and no guess at one.
+            self.store.credit(origin, Credit::Refund).await?;
+        }
         match outcome {
             Ok(Outcome::Verified(proof)) => {
-                if let Some(held) = &held {
-                    let is_first = held::finish(&*self.store, held, State::Used, now).await.map_err(own_fault)?;
-                    if !is_first && held.kind == held::Kind::Asked {
-                        return Err(Denial::ChallengeGone.into());
-                    }
-                    if held.kind == held::Kind::Pushed {
-                        self.forget_push(story, wired, held);
-                    }
-                }
-                self.pushes.supersede(&story.origin.subscriber, story.owner());
+                self.close(story, wired, held).await?;
                 self.accept_proved(story, wired, proof, standing).await
             }
             Ok(Outcome::Denied(denial)) => Err(End::Denied(denial, Some(client.section().to_owned()))),
@@ -126,6 +129,35 @@ impl Engine {
             }
             Err(error) => self.absent(story, wired, error, standing).await,
         }
+    }
+
+    /// What waited for an answer is over: the claimant is proved.
+    async fn close(&self, story: &Story<'_>, wired: &Wired, held: Option<Held>) -> Result<(), End> {
+        if let Some(held) = &held {
+            let is_first = held::finish(&*self.store, held, State::Used, story.moment.now).await.map_err(own_fault)?;
+            if !is_first && held.kind == held::Kind::Asked {
+                return Err(Denial::ChallengeGone.into());
+            }
+            if held.kind == held::Kind::Pushed {
+                self.forget_push(story, wired, held);
+            }
+        }
+        self.pushes.supersede(&story.origin.subscriber, story.owner());
+        Ok(())
+    }
+
+    /// The accept that rests on what was handed out: verified here, whichever client was asked for.
+    async fn accept_looked_up(
+        &self,
+        story: &Story<'_>,
+        wired: &Wired,
+        proof: Proof,
+        held: Option<Held>,
+    ) -> Result<Verdict, End> {
+        self.close(story, wired, held).await?;
+        // A bypass code that is used up leaves nothing by which an authorize could know its holder.
+        let progress = Progress::AcceptedRemotely;
+        self.let_in(story, Admission::proved(story.identity.clone(), proof, None, Footing::Full, progress)).await
     }
 
     /// What was charged for an attempt is taken back where it was no failure of the claimant. After a fault that may have

@@ -58,7 +58,7 @@ impl Protocol for Native {
                 message: told(remarks.as_deref()),
                 mfa_identity: identity.as_ref().map(|i| i.0.as_str()),
                 basis: match basis {
-                    Basis::UserList | Basis::DirectoryGroup | Basis::Cached => Some(basis.word()),
+                    Basis::UserList | Basis::DirectoryGroup | Basis::Cached | Basis::Unenrolled => Some(basis.word()),
                     // Said by the factor, by `degraded`, or by what was asked.
                     Basis::Verified | Basis::Unreachable | Basis::Authorized | Basis::Ended => None,
                 },

@@ -30,6 +30,18 @@ pub fn encode(secret: &SecretBytes) -> Secret<String> {
     Secret::new(BASE32_NOPAD.encode(secret.expose()))
 }
 
+/// Base32 in groups of four, as people read it aloud.
+pub fn grouped(secret: &str) -> String {
+    let mut groups = String::with_capacity(secret.len() * 5 / 4 + 1);
+    for (index, c) in secret.chars().enumerate() {
+        if index > 0 && index % 4 == 0 {
+            groups.push(' ');
+        }
+        groups.push(c);
+    }
+    groups
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

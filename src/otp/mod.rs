@@ -2,6 +2,7 @@
 //! codes.
 
 pub mod base32;
+pub mod look_up;
 pub mod qr;
 pub mod typed;
 pub mod uri;

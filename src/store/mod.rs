@@ -49,6 +49,12 @@ pub struct Mark(pub u64);
 /// The client of recovery codes: a subscriber has one set of them.
 pub const RECOVERY: &str = "recovery";
 
+/// The client of codes that stand in for an authenticator for a while.
+pub const BYPASS: &str = "bypass";
+
+/// The client of tickets, by which somebody enrols at the login.
+pub const TICKET: &str = "ticket";
+
 /// The limits that [`Store::charge`] holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {

@@ -154,7 +154,7 @@ options! {
         /// What becomes of somebody who has no authenticator here: reject; enrol shows a new one at the login, to whom the
         /// gateway has authenticated already (gateway_user), and who never had one; accept lets them in without.
         unenrolled: Unenrolled = "reject";
-        /// Whether somebody enrols at the login only with a ticket that `countersign enroll ticket USER` made.
+        /// Whether somebody enrols at the login only with a ticket that `countersign ticket USER` made.
         enrolment_ticket: YesNo = "no";
     }
 }

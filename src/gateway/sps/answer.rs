@@ -122,7 +122,7 @@ fn accepted<'a>(accept: &'a Accept, kept: &Kept<'_>, answer: &mut Answer<'a>) {
             python::reason(&format!("{service} is not reachable, fallback enabled")).into()
         }
         (None, Basis::Authorized) => python::reason("Authorize hook not implemented").into(),
-        (None, Basis::Verified | Basis::Ended) => python::reason(reason).into(),
+        (None, Basis::Verified | Basis::Unenrolled | Basis::Ended) => python::reason(reason).into(),
     });
     answer.reason = remarks.as_ref().and_then(|remarks| remarks.message.as_deref());
     match remarks.as_deref() {
