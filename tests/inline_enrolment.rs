@@ -12,8 +12,9 @@ mod rig;
 
 use std::sync::Barrier;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use rig::{Answer, Home, Phone, attempt, request};
+use rig::{Answer, Gateway, Home, Phone, attempt, request};
 use serde_json::{Value, json};
 
 /// A moment in the middle of a time step; what happens there does not depend on when the test runs.
@@ -134,6 +135,45 @@ fn of_many_sessions_one_enrols() {
         said.filter(|answer| answer.verdict() == "accept").count()
     });
     assert_eq!((accepted, enrolled(&home)), (1, 1));
+}
+
+/// Killed at any moment between the question and the answer, an enrolment is pending or complete.
+#[test]
+fn an_enrolment_that_is_killed_is_pending_or_complete() {
+    let home = home("unenrolled = enrol\n");
+    let (mut pending, mut complete) = (0, 0);
+    for round in 0..60_u64 {
+        let (user, session) = (format!("user{round}"), format!("s{round}"));
+        let asked = home.ask_one(&request(1, &user, json!({"session_id": session})));
+        let code = phone(&asked).code_at(NOW, 0);
+        let more = json!({"session_id": session, "cookie": asked.cookie(), "key_value_pairs": {"otp": code}});
+        let line = request(2, &user, more);
+        let mut gateway = Gateway::start(&home);
+        gateway.send(&line);
+        // From before the line was read to after it was answered.
+        let until = Instant::now() + Duration::from_micros(round * 150);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        gateway.kill();
+        let held: Vec<Value> =
+            serde_json::from_str(&home.run(&["list", "--user", &user, "--json"], "").ok().stdout).unwrap();
+        match held.as_slice() {
+            [] => {
+                pending += 1;
+                let told = home.ask_one(&line).told();
+                // One try of the question may have been counted.
+                assert_eq!(told, "accept", "the same question is good still");
+            }
+            [one] => {
+                complete += 1;
+                assert!(one["last_step"].is_number(), "the code that proved it is used: {one}");
+                assert_eq!(home.ask_one(&attempt(3, &user, &code)).code(), "used_code");
+            }
+            more => panic!("{more:?}"),
+        }
+    }
+    println!("{pending} were pending, {complete} complete");
 }
 
 #[test]
