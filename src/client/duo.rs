@@ -11,6 +11,7 @@ mod typed;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use super::description::{Channel, Description, Kind, Matching, Sends};
 use super::diagnosis::{Finding, Findings};
 use super::http::{Http, Look, Wait};
 use super::{ClientError, MfaClient, Parts, Place, Push, Reply, refused};
@@ -298,6 +299,19 @@ impl MfaClient for DuoClient {
 
     fn place(&self) -> Place {
         Place::Remote
+    }
+
+    fn description(&self) -> Description<'_> {
+        Description {
+            title: "Duo",
+            kind: Kind::OutOfBand,
+            channel: Channel::Push,
+            sends: Sends::Both,
+            matching: match self.verified_push {
+                YesNo::Yes => Matching::Number,
+                YesNo::No => Matching::Nothing,
+            },
+        }
     }
 
     fn push(&self) -> Push {

@@ -12,6 +12,7 @@ mod verdict;
 
 use std::time::{Duration, Instant};
 
+use super::description::{Channel, Description, Kind, Matching, Sends};
 use super::diagnosis::{Finding, Findings};
 use super::http::{Answer, Call, Http, Look, Method, Wait};
 use super::{Chore, ClientError, Codes, MfaClient, Parts, Place, Push, Reply, refused};
@@ -336,6 +337,24 @@ impl MfaClient for GenericClient {
 
     fn place(&self) -> Place {
         Place::Remote
+    }
+
+    fn description(&self) -> Description<'_> {
+        let (starts, shows) = ([StepName::PushStart, StepName::PushSend], |step: &Step| step.show.0.is_some());
+        let is_shown = starts.iter().any(|step| self.service.steps.get(step).is_some_and(shows));
+        let (kind, channel, sends) = match (self.has(StepName::PushStart), self.has(StepName::OtpStart)) {
+            (true, _) if self.codes() == Codes::Unable => (Kind::OutOfBand, Channel::Push, Sends::Push),
+            (true, _) => (Kind::Otp, Channel::Service, Sends::Push),
+            (false, true) => (Kind::OutOfBand, Channel::Service, Sends::Code),
+            (false, false) => (Kind::Otp, Channel::Service, Sends::Nothing),
+        };
+        Description {
+            title: self.section.strip_prefix("http ").unwrap_or(&self.section),
+            kind,
+            channel,
+            sends,
+            matching: if is_shown { Matching::Number } else { Matching::Nothing },
+        }
     }
 
     /// Also where only a code can be sent: that is what is done where none was typed.

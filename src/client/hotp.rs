@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::description::{Channel, Description, Kind, Matching, Sends};
 use super::diagnosis::{Finding, Findings};
 use super::{ClientError, MfaClient, Place, Push, Reply};
 use crate::config::policy::HotpOptions;
@@ -220,6 +221,16 @@ impl MfaClient for HotpClient {
 
     fn place(&self) -> Place {
         Place::Here
+    }
+
+    fn description(&self) -> Description<'_> {
+        Description {
+            title: "One-time password token",
+            kind: Kind::Otp,
+            channel: Channel::App,
+            sends: Sends::Nothing,
+            matching: Matching::Nothing,
+        }
     }
 
     fn push(&self) -> Push {

@@ -3,6 +3,7 @@
 //! A client never retries, sleeps or reads a clock beyond what its attempt and [`http`] give it, and knows no gateway
 //! protocol.
 
+pub mod description;
 pub mod diagnosis;
 pub mod duo;
 pub mod generic;
@@ -37,6 +38,7 @@ use crate::net::once;
 use crate::secret::seal::{SealError, Sealer};
 use crate::secret::service;
 use crate::store::{Store, StoreError};
+use description::Description;
 use diagnosis::Findings;
 
 /// What a client promises to give.
@@ -109,6 +111,9 @@ pub trait MfaClient {
     /// Where it verifies.
     fn place(&self) -> Place;
 
+    /// What it is to whoever chooses among several clients.
+    fn description(&self) -> Description<'_>;
+
     /// Whether [`MfaClient::push_start`] can do anything.
     fn push(&self) -> Push;
 
@@ -154,11 +159,6 @@ pub trait MfaClient {
         _state: &ClientState,
     ) -> Result<Offered, ClientError> {
         Ok(Offered::Refused(Denial::ChallengeGone))
-    }
-
-    /// What it is called where the claimant chooses.
-    fn title(&self) -> String {
-        self.section().to_owned()
     }
 
     /// Whether what was typed asks for a push and is no code: what holds for pushes is then looked at before it is sent.
@@ -357,12 +357,21 @@ pub fn refused(why: Refusal, said: &str) -> Outcome {
     Outcome::Denied(Denial::refused(why, said))
 }
 
-/// A client with what plugin.ini says about its absence.
+/// A client with what plugin.ini says about its name and its absence.
 pub struct Wired {
     pub client: Rc<dyn MfaClient>,
+    /// What people call it, where plugin.ini says so.
+    pub title: Option<String>,
     pub on_unreachable: OnUnreachable,
     /// How long `accept` goes on; `None`: as long as the service is away.
     pub degraded_for: Option<Duration>,
+}
+
+impl Wired {
+    /// What people call it.
+    pub fn title(&self) -> &str {
+        self.title.as_deref().unwrap_or(self.client.description().title)
+    }
 }
 
 /// What a client is made of.
@@ -442,6 +451,7 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
     let remote = sections.remote(name);
     Some(Wired {
         client,
+        title: remote.and_then(|remote| remote.title.0.clone()),
         on_unreachable: remote.and_then(|remote| on_unreachable(remote).ok()).unwrap_or(OnUnreachable::Reject),
         degraded_for: remote.map(|remote| remote.degraded_for.0).filter(|s| *s > 0).map(Duration::from_secs),
     })

@@ -13,6 +13,7 @@ use data_encoding::BASE64;
 use serde_json::Value;
 use url::Url;
 
+use super::description::{Channel, Description, Kind, Matching, Sends};
 use super::diagnosis::{Finding, Findings};
 use super::http::{Answer, Body, Call, Http, Look, Method, header};
 use super::{ClientError, Codes, LazySecret, MfaClient, Parts, Place, Push, Reply, refused};
@@ -307,6 +308,16 @@ impl MfaClient for OidcClient {
 
     fn place(&self) -> Place {
         Place::Remote
+    }
+
+    fn description(&self) -> Description<'_> {
+        Description {
+            title: "Sign-in with another device",
+            kind: Kind::OutOfBand,
+            channel: Channel::Device,
+            sends: Sends::Push,
+            matching: Matching::Nothing,
+        }
     }
 
     fn push(&self) -> Push {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use url::Url;
 
+use super::description::{Channel, Description, Kind, Matching, Sends};
 use super::diagnosis::{Finding, Findings};
 use super::http::{Answer, Body, Call, Http, Look, Method};
 use super::{Chore, ClientError, LazySecret, MfaClient, Parts, Place, Push, Reply, refused};
@@ -93,6 +94,19 @@ impl MfaClient for OktaClient {
 
     fn place(&self) -> Place {
         Place::Remote
+    }
+
+    fn description(&self) -> Description<'_> {
+        Description {
+            title: "Okta",
+            kind: Kind::OutOfBand,
+            channel: Channel::Push,
+            sends: Sends::Both,
+            matching: match self.number_challenge {
+                YesNo::Yes => Matching::Number,
+                YesNo::No => Matching::Nothing,
+            },
+        }
     }
 
     fn push(&self) -> Push {

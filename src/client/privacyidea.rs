@@ -15,6 +15,7 @@ mod signature;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use super::description::{Channel, Description, Kind, Matching, Sends};
 use super::diagnosis::Findings;
 use super::http::{Body, Call, Http, Look, Method, Wait};
 use super::{Chore, ClientError, MfaClient, Parts, Place, Push, Reply, refused};
@@ -287,6 +288,19 @@ impl MfaClient for PrivacyideaClient {
 
     fn place(&self) -> Place {
         Place::Remote
+    }
+
+    fn description(&self) -> Description<'_> {
+        Description {
+            title: match self.flavour {
+                Flavour::Privacyidea => "privacyIDEA",
+                Flavour::Edumfa => "eduMFA",
+            },
+            kind: Kind::Otp,
+            channel: Channel::Service,
+            sends: Sends::Both,
+            matching: Matching::Number,
+        }
     }
 
     fn push(&self) -> Push {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::description::Description;
 use super::diagnosis::Findings;
 use super::{Asks, ClientError, Codes, Kept, MfaClient, Place, Push, Reply, Wired};
 use crate::domain::attempt::Attempt;
@@ -20,12 +21,12 @@ struct Rehearsal(Rc<dyn MfaClient>);
 /// The same client for a rehearsal: what verifies here does so, what asks a service does not.
 #[must_use]
 pub fn rehearsed(wired: Wired) -> Wired {
-    let Wired { client, on_unreachable, degraded_for } = wired;
+    let Wired { client, title, on_unreachable, degraded_for } = wired;
     let client: Rc<dyn MfaClient> = match client.place() {
         Place::Here => client,
         Place::Remote => Rc::new(Rehearsal(client)),
     };
-    Wired { client, on_unreachable, degraded_for }
+    Wired { client, title, on_unreachable, degraded_for }
 }
 
 impl Rehearsal {
@@ -44,6 +45,10 @@ impl MfaClient for Rehearsal {
         self.0.place()
     }
 
+    fn description(&self) -> Description<'_> {
+        self.0.description()
+    }
+
     fn push(&self) -> Push {
         self.0.push()
     }
@@ -58,10 +63,6 @@ impl MfaClient for Rehearsal {
 
     fn kept(&self) -> Kept {
         self.0.kept()
-    }
-
-    fn title(&self) -> String {
-        self.0.title()
     }
 
     fn starts_push(&self, typed: &TypedCode) -> bool {

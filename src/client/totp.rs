@@ -6,6 +6,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::description::{Channel, Description, Kind, Matching, Sends};
 use super::diagnosis::{self, Findings};
 use super::{ClientError, MfaClient, Offer, Offered, Place, Push, Reply};
 use crate::config;
@@ -180,6 +181,16 @@ impl MfaClient for TotpClient {
 
     fn place(&self) -> Place {
         Place::Here
+    }
+
+    fn description(&self) -> Description<'_> {
+        Description {
+            title: "Authenticator app",
+            kind: Kind::Otp,
+            channel: Channel::App,
+            sends: Sends::Nothing,
+            matching: Matching::Nothing,
+        }
     }
 
     fn push(&self) -> Push {

@@ -15,6 +15,7 @@ use std::time::Instant;
 use data_encoding::HEXLOWER;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
+use super::description::{Channel, Description, Kind, Matching, Sends};
 use super::diagnosis::{Finding, Findings};
 use super::http::{Answer, Call, Http, Method, header};
 use super::{ClientError, LazySecret, MfaClient, Parts, Place, Push, Reply, refused};
@@ -196,6 +197,16 @@ impl MfaClient for YubicoClient {
 
     fn place(&self) -> Place {
         Place::Remote
+    }
+
+    fn description(&self) -> Description<'_> {
+        Description {
+            title: "YubiKey",
+            kind: Kind::Otp,
+            channel: Channel::Key,
+            sends: Sends::Nothing,
+            matching: Matching::Nothing,
+        }
     }
 
     fn push(&self) -> Push {

@@ -23,6 +23,8 @@ use crate::domain::foreign::Foreign;
 options! {
     /// How a service is reached, and what happens where it is not: the same options in every remote section.
     Remote {
+        /// Under which name people are shown it; empty: its usual one.
+        title: Optional<String> = "";
         /// A file of certificates (PEM): whoever they sign is the service. Empty: the authorities of this machine.
         ca_file: Optional<PathBuf> = "";
         /// Allows an address that begins with http://. Codes and keys then cross the network for everybody to read.

@@ -86,7 +86,7 @@ impl Engine {
                     ways.push(Way {
                         section: section.to_owned(),
                         id: None,
-                        label: noted.map_or_else(|| wired.client.title(), |known| known.label.clone()),
+                        label: noted.map_or_else(|| wired.title().to_owned(), |known| known.label.clone()),
                         is_default: noted.is_some_and(|known| known.is_default),
                         is_sent: false,
                     });
