@@ -3,15 +3,19 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::AdminError;
 use super::gateway::Language;
-use crate::config::Config;
+use super::{AdminError, client};
+use crate::config::{Config, schema};
 use crate::log::Log;
 use crate::secret::service;
 use crate::setup;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Look at no configuration; print what one may hold, as JSON Schema
+    #[arg(long, conflicts_with = "gateway")]
+    schema: bool,
+
     #[command(flatten)]
     language: Language,
 }
@@ -19,6 +23,9 @@ pub struct Args {
 /// Tells every mistake: in the configuration, then about the key, the store, whether they belong together, and the secrets
 /// at services. Then what may be meant otherwise.
 pub fn run(args: &Args, config: &Path, out: &mut impl Write) -> Result<(), AdminError> {
+    if args.schema {
+        return client::write(&schema::file(), out);
+    }
     let config = Config::load_as(config, args.language.reading())?;
     let (sealer, store) = (setup::sealer(&config), setup::store(&config));
     let unread = config.secrets().into_iter().filter_map(|(section, option, secret)| {

@@ -3,6 +3,7 @@
 mod audit;
 mod authenticator;
 mod check;
+mod client;
 mod demo;
 mod desk;
 mod doctor;
@@ -93,6 +94,9 @@ enum Command {
     Check(check::Args),
     /// Go from the configuration to a live answer of each client, step by step, and say what to do where one is wrong
     Doctor(doctor::Args),
+    /// What is configured, and what can be, as data for other programs
+    #[command(subcommand)]
+    Client(client::Command),
     /// Decide a saved request line again, without side effects, and say why each step goes the way it goes
     Explain(explain::Args),
     /// Print plugin.ini.example: every option with its meaning and default
@@ -200,6 +204,7 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
         Command::Ticket(args) => handed::ticket(&args, &config, clock, out),
         Command::Unlock(args) => unlock::run(&args, &config, out),
         Command::Check(args) => check::run(&args, &config, out),
+        Command::Client(command) => client::run(&command, &config, out),
         Command::Doctor(args) => return doctor::run(&args, &config, clock, out),
         Command::Explain(args) => explain::run(&args, &config, clock, out),
         Command::Example => Ok(out.write_all(crate::config::example::text().as_bytes())?),

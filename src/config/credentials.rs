@@ -13,6 +13,7 @@ use super::declare::{self, OptionDeclaration, SectionDeclaration};
 use super::ini::{Origin, Section};
 use super::known;
 use super::mistake::Mistakes;
+use super::schema::Schema;
 use super::value::{Optional, SecretRef, Value};
 use crate::domain::foreign::Foreign;
 use crate::domain::secret::Secret;
@@ -51,6 +52,10 @@ pub enum Source {
 impl Value for Source {
     fn expected() -> String {
         "files:DIR, credentials or env:PREFIX".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::Either(vec![Schema::words(&["credentials"]), Schema::pattern("files:.+|env:[A-Za-z0-9_]+")])
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -3,6 +3,7 @@
 use super::ini::{Origin, Section};
 use super::mistake::{Mistakes, suggestion};
 use super::reading::{Reading, is_sps_section};
+use super::schema::Schema;
 use super::value::Value;
 use crate::domain::foreign::Foreign;
 
@@ -18,6 +19,8 @@ pub struct OptionDeclaration {
     /// Whether the value is a secret, or says where one lies.
     pub secret: bool,
     pub expected: fn() -> String,
+    /// What JSON Schema can say of its values.
+    pub schema: fn() -> Schema,
 }
 
 /// What is declared of one section.
@@ -123,6 +126,7 @@ macro_rules! options {
                     required: options!(@is_required $($required)?),
                     secret: <$Type as $crate::config::value::Value>::SECRET,
                     expected: <$Type as $crate::config::value::Value>::expected,
+                    schema: <$Type as $crate::config::value::Value>::schema,
                 },
             )* ];
 

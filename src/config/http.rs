@@ -10,9 +10,10 @@ pub mod template;
 use std::collections::BTreeMap;
 
 use super::clients::Remote;
-use super::declare;
+use super::declare::{self, SectionDeclaration};
 use super::ini::Section;
 use super::mistake::{Mistakes, suggestion};
+use super::schema::Schema;
 use super::value::{HttpUrl, Optional, ServiceSecret, Value, is_service_name};
 use crate::domain::foreign::Foreign;
 use capture::{Captures, Echoes, Shape};
@@ -88,6 +89,22 @@ options! {
     }
 }
 
+/// What is declared of a service and of a step of it.
+pub static HTTP_DECLARED: &[SectionDeclaration] = &[
+    SectionDeclaration {
+        name: "http NAME",
+        doc: &[" A service without a client of its own."],
+        options: HttpOptions::OPTIONS,
+        shared: Remote::OPTIONS,
+    },
+    SectionDeclaration {
+        name: "http NAME STEP",
+        doc: &[" One request of a service."],
+        options: Step::OPTIONS,
+        shared: &[],
+    },
+];
+
 /// How a service knows this client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthKind {
@@ -120,6 +137,10 @@ impl Value for AuthKind {
         "none, basic, bearer, header, hmac or client_credentials".into()
     }
 
+    fn schema() -> Schema {
+        Schema::words(&Self::ALL.map(|(word, _)| word))
+    }
+
     fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find_map(|(word, kind)| (word == text).then_some(kind))
     }
@@ -138,6 +159,10 @@ pub enum ResponseForm {
 impl Value for ResponseForm {
     fn expected() -> String {
         "json, kv_lines, form or verdict".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::words(&["json", "kv_lines", "form", "verdict"])
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -160,6 +185,10 @@ impl Value for HeaderName {
         "the name of a header, such as X-Api-Key".into()
     }
 
+    fn schema() -> Schema {
+        Schema::pattern("[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let name = text.to_ascii_lowercase();
         let is_free = request::is_header_name(&name) && !request::MADE_ELSEWHERE.contains(&name.as_str());
@@ -174,6 +203,10 @@ pub struct HealthPath(pub RequestLine);
 impl Value for HealthPath {
     fn expected() -> String {
         "a path such as /health".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::pattern(r"/[^?#%\\{}\s]*")
     }
 
     fn parse(text: &str) -> Option<Self> {

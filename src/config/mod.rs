@@ -14,6 +14,7 @@ pub mod network;
 pub mod options;
 pub mod policy;
 mod reading;
+pub mod schema;
 mod sps;
 pub mod value;
 

@@ -84,11 +84,14 @@ sections! {
     }
 }
 
+/// SPS's name of `[logging] level`.
+pub const LOG_LEVEL: &str = "log_level";
+
 /// Makes `[logging] log_level`, SPS's name, the `level` that it is.
 pub fn name_log_level(sections: &mut [Section], mistakes: &mut Mistakes) {
     let Some(section) = sections.iter_mut().find(|section| section.name == "logging") else { return };
-    let Some(index) = section.entries.iter().position(|entry| entry.name == "log_level") else { return };
-    let said = declare::required::<LogLevel>(Some(section), "log_level", "info", mistakes);
+    let Some(index) = section.entries.iter().position(|entry| entry.name == LOG_LEVEL) else { return };
+    let said = declare::required::<LogLevel>(Some(section), LOG_LEVEL, "info", mistakes);
     let mut alias = section.entries.remove(index);
     let Some(LogLevel(level)) = said else { return };
     match section.value("level") {
@@ -99,7 +102,7 @@ pub fn name_log_level(sections: &mut [Section], mistakes: &mut Mistakes) {
         Some(other) if Level::parse(other).is_none_or(|other| other == level) => {}
         Some(_) => {
             let text = format_args!("contradicts level, at line {}; keep one of the two", section.line_of("level"));
-            mistakes.at_option(alias.line, &section.name, "log_level", text);
+            mistakes.at_option(alias.line, &section.name, LOG_LEVEL, text);
         }
     }
 }

@@ -8,6 +8,7 @@ mod remote;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use super::schema::Schema;
 use crate::domain::authenticator::Algorithm;
 use crate::domain::foreign::Foreign;
 use crate::domain::verdict::Echo;
@@ -29,6 +30,9 @@ pub trait Value: Sized {
 
     /// What is taken, for the error and the example: "expected …".
     fn expected() -> String;
+
+    /// The same, as far as JSON Schema can say it: it refuses no text that is taken.
+    fn schema() -> Schema;
 
     /// The value of `text`; `None` where it is not what is expected.
     fn parse(text: &str) -> Option<Self>;
@@ -66,6 +70,10 @@ impl<const LEAST: u64, const MOST: u64> Value for Seconds<LEAST, MOST> {
         format!("seconds from {LEAST} to {MOST}, such as {}", 30.clamp(LEAST, MOST))
     }
 
+    fn schema() -> Schema {
+        Schema::Whole { least: LEAST, most: MOST }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         whole(text).filter(|n| (LEAST..=MOST).contains(n)).map(Self)
     }
@@ -78,6 +86,10 @@ pub struct Count<const LEAST: u32, const MOST: u32>(pub u32);
 impl<const LEAST: u32, const MOST: u32> Value for Count<LEAST, MOST> {
     fn expected() -> String {
         format!("a whole number from {LEAST} to {MOST}")
+    }
+
+    fn schema() -> Schema {
+        Schema::Whole { least: LEAST.into(), most: MOST.into() }
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -96,6 +108,10 @@ impl Value for String {
         "some text".into()
     }
 
+    fn schema() -> Schema {
+        Schema::Text
+    }
+
     fn parse(text: &str) -> Option<Self> {
         (!text.is_empty()).then(|| text.to_owned())
     }
@@ -105,6 +121,10 @@ impl Value for String {
 impl Value for PathBuf {
     fn expected() -> String {
         "a path".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::Text
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -117,6 +137,12 @@ impl Value for Algorithm {
         "SHA1, SHA256 or SHA512".into()
     }
 
+    fn schema() -> Schema {
+        let also = ["SHA-1", "SHA-256", "SHA-512"].map(String::from).to_vec();
+        let words = [Self::Sha1, Self::Sha256, Self::Sha512].map(|algorithm| algorithm.name().to_owned()).to_vec();
+        Schema::AnyCase { words, also }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         Self::named(text)
     }
@@ -126,6 +152,10 @@ impl Value for Algorithm {
 impl Value for Echo {
     fn expected() -> String {
         YesNo::expected()
+    }
+
+    fn schema() -> Schema {
+        YesNo::schema()
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -143,6 +173,10 @@ pub struct Names(pub Vec<String>);
 impl Value for Names {
     fn expected() -> String {
         "names separated by commas, such as ssh,rdp".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::OrNothing(Box::new(Schema::list(&Schema::pattern(r"[^,\s](?:[^,]*[^,\s])?"), ',')))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -165,6 +199,10 @@ impl<T: Value> Value for Optional<T> {
         format!("{}, or nothing", T::expected())
     }
 
+    fn schema() -> Schema {
+        Schema::OrNothing(Box::new(T::schema()))
+    }
+
     fn parse(text: &str) -> Option<Self> {
         if text.is_empty() { Some(Self(None)) } else { T::parse(text).map(|value| Self(Some(value))) }
     }
@@ -184,6 +222,10 @@ pub enum YesNo {
 impl Value for YesNo {
     fn expected() -> String {
         "yes or no".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::any_case(&["yes", "no"])
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -213,6 +255,10 @@ impl Value for SecretRef {
         "where the secret lies: file:PATH, env:NAME or credential:NAME".into()
     }
 
+    fn schema() -> Schema {
+        Schema::pattern("file:.+|env:[^=]+|credential:[^/]+")
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let (scheme, name) = text.split_once(':')?;
         match scheme {
@@ -237,6 +283,11 @@ pub enum Level {
 impl Value for Level {
     fn expected() -> String {
         "error, warning, info or debug".into()
+    }
+
+    fn schema() -> Schema {
+        let words = ["error", "warning", "info", "debug"].map(String::from).to_vec();
+        Schema::AnyCase { words, also: vec!["critical".into()] }
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -264,6 +315,10 @@ impl Value for Format {
         "text or json".into()
     }
 
+    fn schema() -> Schema {
+        Schema::any_case(&["text", "json"])
+    }
+
     fn parse(text: &str) -> Option<Self> {
         [("text", Self::Text), ("json", Self::Json)]
             .into_iter()
@@ -282,6 +337,12 @@ pub enum Destination {
 impl Value for Destination {
     fn expected() -> String {
         "stderr, syslog or file:PATH".into()
+    }
+
+    fn schema() -> Schema {
+        let words = ["stderr", "syslog"].map(String::from).to_vec();
+        let named = Schema::AnyCase { words, also: vec!["messages".into()] };
+        Schema::Either(vec![named, Schema::pattern("file:.+")])
     }
 
     fn parse(text: &str) -> Option<Self> {

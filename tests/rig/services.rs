@@ -304,6 +304,30 @@ impl SpsSdk {
     }
 }
 
+// -------------------------------------------------------------------------------------------------------- JSON Schema
+
+/// A validator of JSON Schema that is not ours.
+pub struct Validator {
+    server: Server,
+}
+
+impl Validator {
+    /// Installs it.
+    pub fn install() -> Option<Self> {
+        Some(Self { server: Server::start("jsonschema/start-jsonschema.sh", &[], 1)? })
+    }
+
+    /// What is wrong by `schema` with each of `files`: texts like plugin.ini, or objects of sections. Each line begins with
+    /// the section and the option that it is about, as far as there are such.
+    #[track_caller]
+    pub fn judge(&self, schema: &Value, files: &[Value]) -> Vec<Vec<String>> {
+        let mut command = Command::new(self.server.said("PYTHON"));
+        command.arg(script("jsonschema/validate.py"));
+        let asked = serde_json::json!({"schema": schema, "files": files}).to_string();
+        serde_json::from_str(&finish(&mut command, asked.as_bytes()).ok().stdout).unwrap()
+    }
+}
+
 /// Whether there is a Python for the plugin; says where there is none.
 pub fn has_python() -> bool {
     let found = Command::new("python3").arg("--version").output();

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::Value as Json;
 
+use super::super::schema::Schema;
 use super::super::value::Value;
 use super::rule::Pointer;
 use super::template::{Template, is_placeholder_name};
@@ -78,6 +79,10 @@ impl Value for Shape {
         "digits, hex, token or text, with how many where that is known, such as digits 6..8".into()
     }
 
+    fn schema() -> Schema {
+        Schema::pattern(r"(?:digits|hex|token|text)(?:\s+[0-9]+(?:\.\.[0-9]+)?)?")
+    }
+
     fn parse(text: &str) -> Option<Self> {
         Self::of(&text.split_whitespace().collect::<Vec<_>>()).filter(|shape| shape.class != Class::Link)
     }
@@ -130,6 +135,11 @@ impl Value for Captures {
             .into()
     }
 
+    fn schema() -> Schema {
+        let shape = r"(?:digits|hex|token|text|url)(?:\s+[0-9]+(?:\.\.[0-9]+)?)?";
+        Schema::list(&Schema::pattern(format!(r"[a-z][a-z0-9_]*\s+/[^\s;]*\s+{shape}(?:\s+optional)?")), ';')
+    }
+
     fn parse(text: &str) -> Option<Self> {
         Self::read(text).ok()
     }
@@ -167,6 +177,10 @@ pub struct Echoes(pub Vec<(Pointer, Template)>);
 impl Value for Echoes {
     fn expected() -> String {
         "where a value stands and what it must be, such as /nonce {nonce}; several separated by ;".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::list(&Schema::pattern(r"/[^\s;]*\s+[^;]*\{[^;]*\}[^;]*"), ';')
     }
 
     fn parse(text: &str) -> Option<Self> {

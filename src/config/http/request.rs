@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use zeroize::Zeroizing;
 
+use super::super::schema::Schema;
 use super::super::value::Value;
 use super::template::Template;
 use crate::domain::foreign::Foreign;
@@ -60,6 +61,11 @@ impl Value for RequestLine {
             .into()
     }
 
+    fn schema() -> Schema {
+        let verbs = Verb::ALL.map(|(name, _)| name).join("|");
+        Schema::pattern(format!(r"(?:{verbs}) \s*(?:/[^?#%\\\s]*|\{{[a-z][a-z0-9_]*\}})"))
+    }
+
     fn parse(text: &str) -> Option<Self> {
         Self::read(text).ok()
     }
@@ -103,6 +109,10 @@ pub struct Pairs(pub Vec<(String, Template)>);
 impl Value for Pairs {
     fn expected() -> String {
         "names and values such as user={user}&realm=corp".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::pattern("[^=&{}]+=[^&]*(?:&[^=&{}]+=[^&]*)*")
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -151,6 +161,11 @@ const SECRET: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
 impl Value for Headers {
     fn expected() -> String {
         "headers such as X-Request-Id: {uuid}, several separated by |".into()
+    }
+
+    fn schema() -> Schema {
+        let one = r"\s*[A-Za-z0-9!#$%&'*+.^_`~-]+\s*:[^|]*";
+        Schema::pattern(format!("{one}(?:[|]{one})*"))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -300,6 +315,10 @@ impl<'de> Deserialize<'de> for JsonBody {
 impl Value for JsonBody {
     fn expected() -> String {
         "a JSON object on one line, such as {\"user\": \"{user}\", \"pass\": \"{otp}\"}".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::pattern(r"\{.*\}")
     }
 
     fn parse(text: &str) -> Option<Self> {

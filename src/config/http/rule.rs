@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::Value as Json;
 
+use super::super::schema::Schema;
 use super::super::value::Value;
 use crate::domain::foreign::Foreign;
 
@@ -27,6 +28,10 @@ impl fmt::Display for Pointer {
 impl Value for Pointer {
     fn expected() -> String {
         "where a value stands in the answer, such as /detail/message".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::pattern(r#"/[^\s="{}]*"#)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -98,6 +103,10 @@ impl Value for Rule {
         "conditions such as /result/value = true, /code in [1, 2], /detail exists, /error absent or status = 400, joined \
          by and; or between alternatives"
             .into()
+    }
+
+    fn schema() -> Schema {
+        Schema::pattern(r"(?:status\s+(?:=|in)|/\S*\s+(?:exists|absent|=|in)).*")
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -3,6 +3,7 @@
 
 use zeroize::Zeroizing;
 
+use super::super::schema::Schema;
 use super::super::value::Value;
 use crate::domain::foreign::Foreign;
 
@@ -77,6 +78,10 @@ pub fn is_placeholder_name(name: &str) -> bool {
 impl Value for Template {
     fn expected() -> String {
         "text with placeholders such as {user}".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::OrNothing(Box::new(Schema::Text))
     }
 
     fn parse(text: &str) -> Option<Self> {

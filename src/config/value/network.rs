@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{SecretRef, ServiceSecret, Value};
+use crate::config::schema::Schema;
 use crate::domain::secret::Secret;
 
 /// The name or address of a proxy, as it stands in an address.
@@ -12,6 +13,11 @@ pub struct ProxyHost(pub String);
 impl Value for ProxyHost {
     fn expected() -> String {
         "the name or address of a host, such as proxy.corp.example".into()
+    }
+
+    fn schema() -> Schema {
+        // A name, or an address with or without brackets.
+        Schema::pattern(r"[^/@?#\\%\s:\[\]]+|\[?[0-9A-Fa-f:.]+\]?")
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -48,6 +54,10 @@ impl Value for Authorities {
         "certificates (PEM), file:PATH or a path".into()
     }
 
+    fn schema() -> Schema {
+        Schema::pattern(r"(?!\$\[)(?:(?=.*-----BEGIN CERTIFICATE-----).*|(?!.*-----)(?!file:$).+)")
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let path = text.strip_prefix("file:").unwrap_or(text);
         match () {
@@ -69,6 +79,11 @@ impl Value for Identity {
     fn expected() -> String {
         "a certificate and its private key (PEM), or where they lie: file:PATH, env:NAME, credential:NAME or a path"
             .into()
+    }
+
+    fn schema() -> Schema {
+        let pem = "(?=.*-----BEGIN CERTIFICATE-----)(?=.*PRIVATE KEY-----).*";
+        Schema::pattern(format!("{pem}|(?:file|env|credential):.+|(?!.*-----).+"))
     }
 
     fn parse(text: &str) -> Option<Self> {

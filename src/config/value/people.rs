@@ -1,6 +1,7 @@
 //! The types of options about what people hold.
 
 use super::Value;
+use crate::config::schema::Schema;
 use crate::policy::unenrolled::Unenrolled;
 
 /// The characters of a code that is handed out: letters and digits of ASCII, each once, letters in lower case.
@@ -10,6 +11,11 @@ pub struct Alphabet(pub Vec<char>);
 impl Value for Alphabet {
     fn expected() -> String {
         "at least 10 different letters and digits (A to Z in either case, 0 to 9)".into()
+    }
+
+    fn schema() -> Schema {
+        // No character twice.
+        Schema::pattern(r"(?!.*(.).*\1)[A-Za-z0-9]{10,36}")
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -29,6 +35,10 @@ impl Value for Separator {
         "- or _ or . or a space, or nothing".into()
     }
 
+    fn schema() -> Schema {
+        Schema::words(&["-", "_", ".", " ", ""])
+    }
+
     fn parse(text: &str) -> Option<Self> {
         match text {
             "" => Some(Self(None)),
@@ -44,6 +54,10 @@ impl Value for Separator {
 impl Value for Unenrolled {
     fn expected() -> String {
         "reject, enrol or accept".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::any_case(&Self::ALL.map(|(word, _)| word))
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -2,6 +2,7 @@
 
 use super::{Level, Value};
 use crate::config::filter::{Place, SearchFilter};
+use crate::config::schema::Schema;
 use crate::policy::cache::Reuse;
 use crate::policy::exemption::Allow;
 use crate::policy::identify::UpnSuffix;
@@ -13,6 +14,10 @@ pub struct Milliseconds(pub u64);
 impl Value for Milliseconds {
     fn expected() -> String {
         "seconds with up to three decimals, such as 15 or 0.5".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::Decimal
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -37,6 +42,10 @@ impl Value for Integer {
         "a whole number, such as 5, 0 or -1".into()
     }
 
+    fn schema() -> Schema {
+        Schema::Integer
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let (is_negative, digits) = match text.strip_prefix('-') {
             Some(digits) => (true, digits),
@@ -59,6 +68,10 @@ impl Value for ReuseLimit {
         Integer::expected()
     }
 
+    fn schema() -> Schema {
+        Schema::Integer
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let Integer(limit) = Integer::parse(text)?;
         Some(Self(match limit {
@@ -74,6 +87,11 @@ impl Value for UpnSuffix {
         "true or false".into()
     }
 
+    fn schema() -> Schema {
+        let owned = |words: [&str; 2]| words.map(String::from).to_vec();
+        Schema::AnyCase { words: owned(["true", "false"]), also: owned(["yes", "no"]) }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let is = |word: &str| text.eq_ignore_ascii_case(word);
         match () {
@@ -87,6 +105,10 @@ impl Value for UpnSuffix {
 impl Value for Allow {
     fn expected() -> String {
         "no_user or all_users".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::any_case(&["no_user", "all_users"])
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -107,6 +129,10 @@ impl Value for List {
         "names separated by commas, such as alice,bob".into()
     }
 
+    fn schema() -> Schema {
+        Schema::list(&Schema::pattern(r"[^,\s](?:[^,]*[^,\s])?"), ',')
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
         names.iter().all(|name| !name.is_empty()).then_some(Self(names))
@@ -122,6 +148,10 @@ impl Value for Domain {
         "a domain without @, such as corp.example".into()
     }
 
+    fn schema() -> Schema {
+        Schema::pattern("[^@]+")
+    }
+
     fn parse(text: &str) -> Option<Self> {
         (!text.is_empty() && !text.contains('@')).then(|| Self(text.to_owned()))
     }
@@ -134,6 +164,11 @@ pub struct LdapUrls(pub Vec<url::Url>);
 impl Value for LdapUrls {
     fn expected() -> String {
         "one or more addresses such as ldaps://dc1.corp.example, separated by spaces or commas".into()
+    }
+
+    fn schema() -> Schema {
+        let one = r"[lL][dD][aA][pP][sS]?://[^\s,/?#]+/?";
+        Schema::pattern(format!(r"[,\s]*{one}(?:[,\s]+{one})*[,\s]*"))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -165,6 +200,10 @@ impl Value for UserFilter {
         "an LDAP filter in parentheses with {user} in it, such as (uid={user})".into()
     }
 
+    fn schema() -> Schema {
+        Schema::pattern(r"\(.*\{user\}.*\)")
+    }
+
     fn parse(text: &str) -> Option<Self> {
         SearchFilter::parse(text, &[Place::User]).ok().map(Self)
     }
@@ -177,6 +216,10 @@ pub struct GroupFilter(pub SearchFilter);
 impl Value for GroupFilter {
     fn expected() -> String {
         "an LDAP filter in parentheses with {user} or {dn} in it, such as (member={dn})".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::pattern(r"\(.*\{(?:user|dn)\}.*\)")
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -193,6 +236,10 @@ impl Value for Attribute {
         "the name of an attribute, such as mail".into()
     }
 
+    fn schema() -> Schema {
+        Schema::pattern("[A-Za-z0-9;._-]+")
+    }
+
     fn parse(text: &str) -> Option<Self> {
         // RFC 4512, 2.5: a short name or an object identifier, with options behind semicolons.
         let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b';' | b'_');
@@ -207,6 +254,10 @@ pub struct LogLevel(pub Level);
 impl Value for LogLevel {
     fn expected() -> String {
         "debug, info, warning, error or critical".into()
+    }
+
+    fn schema() -> Schema {
+        Level::schema()
     }
 
     fn parse(text: &str) -> Option<Self> {

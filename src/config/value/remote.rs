@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use data_encoding::BASE64;
 
 use super::{SecretRef, Value};
+use crate::config::schema::Schema;
 use crate::domain::secret::Secret;
 
 /// Names a client: the section that configures it.
@@ -46,6 +47,11 @@ impl Value for ClientName {
         "totp, hotp, privacyidea, duo, okta, yubico, oidc or http NAME".into()
     }
 
+    fn schema() -> Schema {
+        let named = Self::NAMED.iter().map(|name| name.section().into_owned()).collect();
+        Schema::Either(vec![Schema::Words(named), Schema::pattern("http [A-Za-z0-9_-]+")])
+    }
+
     fn parse(text: &str) -> Option<Self> {
         if let Some(name) = text.strip_prefix("http ") {
             return is_service_name(name).then(|| Self::Http(name.into()));
@@ -66,6 +72,10 @@ pub struct Clients(pub Vec<ClientName>);
 impl Value for Clients {
     fn expected() -> String {
         format!("one or more of {}, separated by commas, each once", ClientName::expected().replace(" or ", ", "))
+    }
+
+    fn schema() -> Schema {
+        Schema::list(&ClientName::schema(), ',')
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -90,6 +100,10 @@ impl Value for HttpUrl {
         "an address such as https://mfa.corp.example".into()
     }
 
+    fn schema() -> Schema {
+        Schema::Address("[hH][tT][tT][pP][sS]?:[^?#]+".into())
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let url = url::Url::parse(text).ok()?;
         let is_plain = matches!(url.scheme(), "http" | "https")
@@ -111,6 +125,10 @@ impl Value for Urls {
         "one or more addresses separated by commas, such as https://mfa.corp.example/verify".into()
     }
 
+    fn schema() -> Schema {
+        Schema::list(&Schema::pattern("[hH][tT][tT][pP][sS]?:[^?#,]+"), ',')
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let urls: Vec<HttpUrl> = text.split(',').map(|url| HttpUrl::parse(url.trim())).collect::<Option<_>>()?;
         let twice = urls.iter().enumerate().any(|(index, url)| urls.iter().take(index).any(|other| other == url));
@@ -127,6 +145,10 @@ impl Value for Host {
         "a host name such as api-XXXXXXXX.duosecurity.com".into()
     }
 
+    fn schema() -> Schema {
+        Schema::pattern("(?:[hH][tT][tT][pP][sS]?:)?/*[^/?#]+/?")
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let url = if text.contains("://") { HttpUrl::parse(text) } else { HttpUrl::parse(&format!("https://{text}")) };
         url.filter(|url| url.0.path() == "/").map(Self)
@@ -140,6 +162,11 @@ pub struct Pins(pub Vec<[u8; 32]>);
 impl Value for Pins {
     fn expected() -> String {
         "SHA-256 values in base64, separated by commas, or nothing".into()
+    }
+
+    fn schema() -> Schema {
+        let pin = Schema::pattern("(?:sha256//)?[A-Za-z0-9+/]{43}=");
+        Schema::OrNothing(Box::new(Schema::list(&pin, ',')))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -170,6 +197,11 @@ impl Value for OnUnreachable {
         "reject, accept or client:NAME".into()
     }
 
+    fn schema() -> Schema {
+        let client = Schema::pattern(format!("client:{}", ClientName::schema().regex()));
+        Schema::Either(vec![Schema::words(&["reject", "accept"]), client])
+    }
+
     fn parse(text: &str) -> Option<Self> {
         match text {
             "reject" => Some(Self::Reject),
@@ -189,6 +221,10 @@ pub enum Flavour {
 impl Value for Flavour {
     fn expected() -> String {
         "privacyidea or edumfa".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::words(&["privacyidea", "edumfa"])
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -215,6 +251,10 @@ impl Value for DuoFactor {
         "push, phone, sms or auto".into()
     }
 
+    fn schema() -> Schema {
+        Schema::words(&["push", "phone", "sms", "auto"])
+    }
+
     fn parse(text: &str) -> Option<Self> {
         match text {
             "push" => Some(Self::Push),
@@ -238,6 +278,10 @@ pub enum DuoSignature {
 impl Value for DuoSignature {
     fn expected() -> String {
         "5 or 2".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::words(&["5", "2"])
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -300,6 +344,12 @@ impl Value for OktaCode {
         format!("one of {}", words.join(", "))
     }
 
+    fn schema() -> Schema {
+        let words = Self::ALL.iter().map(|(_, word, _)| (*word).to_owned()).collect();
+        let also = Self::ALL.iter().filter_map(|(_, _, letter)| letter.map(str::to_owned)).collect();
+        Schema::AnyCase { words, also }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         Self::named(text)
     }
@@ -319,6 +369,10 @@ impl Value for PushMode {
         "number, plain or off".into()
     }
 
+    fn schema() -> Schema {
+        Schema::words(&["number", "plain", "off"])
+    }
+
     fn parse(text: &str) -> Option<Self> {
         match text {
             "number" => Some(Self::Number),
@@ -336,6 +390,12 @@ pub struct PushModes(pub Vec<(String, PushMode)>);
 impl Value for PushModes {
     fn expected() -> String {
         "protocols with their modes, such as ssh:number, rdp:plain".into()
+    }
+
+    fn schema() -> Schema {
+        let mode = PushMode::schema().regex();
+        let pair = Schema::pattern(format!(r"[^,:\s][^,:]*:\s*{mode}"));
+        Schema::OrNothing(Box::new(Schema::list(&pair, ',')))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -365,6 +425,11 @@ impl Value for ServiceSecret {
 
     fn expected() -> String {
         "where the secret lies: file:PATH, env:NAME or credential:NAME; or the secret itself".into()
+    }
+
+    fn schema() -> Schema {
+        let place = SecretRef::schema().regex();
+        Schema::pattern(format!("{place}|(?!file:|env:|credential:).+"))
     }
 
     fn parse(text: &str) -> Option<Self> {
