@@ -72,7 +72,7 @@ impl Engine {
         let mut ways = Vec::new();
         for wired in self.clients.iter().take(self.choosable) {
             let section = wired.client.section();
-            let own = held.iter().filter(|known| known.client == section && known.standing == Standing::Active);
+            let mut own = held.iter().filter(|known| known.client == section && known.standing == Standing::Active);
             match wired.client.kept() {
                 Kept::Here => ways.extend(own.map(|known| Way {
                     section: section.to_owned(),
@@ -82,7 +82,7 @@ impl Engine {
                     is_sent: known.mechanism == Mechanism::Sent,
                 })),
                 Kept::There => {
-                    let noted = own.last();
+                    let noted = own.next_back();
                     ways.push(Way {
                         section: section.to_owned(),
                         id: None,
