@@ -50,6 +50,24 @@ pub enum FileError {
     NotText(PathBuf),
 }
 
+impl FileError {
+    /// Whether another user could, where this one may not.
+    pub fn is_forbidden(&self) -> bool {
+        match self {
+            Self::Io { path: _, error } => {
+                matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+            }
+            Self::Owner { path: _, owner: _ } => true,
+            Self::Link(_)
+            | Self::NotFile(_)
+            | Self::NotDirectory(_)
+            | Self::Loose { path: _, mode: _, what: _, remedy: _ }
+            | Self::Large(_)
+            | Self::NotText(_) => false,
+        }
+    }
+}
+
 /// The text of the file at `path`.
 ///
 /// # Errors

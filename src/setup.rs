@@ -4,7 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::config::{Config, Mistake, Mistakes, Reading};
-use crate::secret::keys::{KeyId, Keys};
+use crate::secret::keys::{KeyError, KeyId, Keys};
 use crate::secret::seal::Sealer;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Limits, StoreError};
@@ -43,9 +43,10 @@ impl Setup {
 /// # Errors
 /// Where they cannot be read, at the option that names them.
 pub fn sealer(config: &Config) -> Result<Sealer, Mistake> {
-    Keys::load(&config.plugin.master_key, |path| config.resolve(path))
-        .map(Sealer::new)
-        .map_err(|error| config.mistake("plugin", "master_key", error.to_string()))
+    Keys::load(&config.plugin.master_key, |path| config.resolve(path)).map(Sealer::new).map_err(|error| {
+        let is_forbidden = matches!(&error, KeyError::File(error) if error.is_forbidden());
+        config.mistake("plugin", "master_key", error.to_string()).forbidden_if(is_forbidden)
+    })
 }
 
 /// The store of `config`.
@@ -53,8 +54,10 @@ pub fn sealer(config: &Config) -> Result<Sealer, Mistake> {
 /// # Errors
 /// Where it cannot be opened, at the option that names it.
 pub fn store(config: &Config) -> Result<SqliteStore, Mistake> {
-    SqliteStore::open(&config.resolve(&config.plugin.store), limits(config))
-        .map_err(|error: StoreError| config.mistake("plugin", "store", error.to_string()))
+    SqliteStore::open(&config.resolve(&config.plugin.store), limits(config)).map_err(|error: StoreError| {
+        let is_forbidden = matches!(error, StoreError::NotPermitted(_) | StoreError::ReadOnly(_));
+        config.mistake("plugin", "store", error.to_string()).forbidden_if(is_forbidden)
+    })
 }
 
 /// Whether `store` was sealed under a key that `sealer` has.

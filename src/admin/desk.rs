@@ -37,7 +37,10 @@ pub struct Desk {
 impl Desk {
     /// A desk over the configuration at `config`.
     pub fn open(config: &Path, clock: Clock) -> Result<Self, AdminError> {
-        let setup = Setup::open(config)?;
+        let setup = Setup::open(config).map_err(|mistakes| match mistakes.are_forbidden() {
+            true => AdminError::NotPermitted(mistakes.to_string()),
+            false => mistakes.into(),
+        })?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         Ok(Self { setup, clock, log: OnceCell::new(), runtime })
     }

@@ -7,17 +7,20 @@ use super::reading::Reading;
 
 /// One mistake.
 #[derive(Clone, Debug)]
-pub struct Mistake(String);
+pub struct Mistake {
+    text: String,
+    is_forbidden: bool,
+}
 
 impl Mistake {
     /// A mistake about the whole file.
     pub fn of_file(path: &Path, text: impl fmt::Display) -> Self {
-        Self(format!("{}: {text}", path.display()))
+        Self { text: format!("{}: {text}", path.display()), is_forbidden: false }
     }
 
     /// A mistake at a line.
     pub fn of_line(path: &Path, line: usize, text: impl fmt::Display) -> Self {
-        Self(format!("{}:{line}: {text}", path.display()))
+        Self { text: format!("{}:{line}: {text}", path.display()), is_forbidden: false }
     }
 
     /// A mistake about an option; `line` is `None` where its default is used.
@@ -28,11 +31,22 @@ impl Mistake {
             None => Self::of_file(path, text),
         }
     }
+
+    /// The same, which is no mistake where another user, such as root, runs the command.
+    #[must_use]
+    pub fn forbidden_if(self, is_forbidden: bool) -> Self {
+        Self { is_forbidden, ..self }
+    }
+
+    /// Whether another user could, where this one may not.
+    pub const fn is_forbidden(&self) -> bool {
+        self.is_forbidden
+    }
 }
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -59,6 +73,11 @@ impl Mistakes {
     /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
         self.found.is_empty()
+    }
+
+    /// Whether another user could use the file, where this one may not.
+    pub fn are_forbidden(&self) -> bool {
+        self.found.iter().any(|(_, mistake)| mistake.is_forbidden())
     }
 
     /// Notes a mistake at a line.

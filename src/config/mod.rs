@@ -85,7 +85,8 @@ impl Config {
                 | FileError::Large(_)
                 | FileError::NotText(_) => "",
             };
-            Mistakes::from(Mistake::of_file(path, format!("{}{hint}", without_path(&error, path))))
+            let mistake = Mistake::of_file(path, format!("{}{hint}", without_path(&error, path)));
+            Mistakes::from(mistake.forbidden_if(error.is_forbidden()))
         };
         let text = files::read_text(path, Exposure::Readable).map_err(unreadable)?;
         let follow = |place: &SecretRef| {

@@ -156,6 +156,8 @@ pub enum Renamed {
 pub enum StoreError {
     #[error("{0}")]
     File(String),
+    #[error("{0}; the store is for the user that serves, and for root")]
+    NotPermitted(String),
     #[error("{0}: there is no store; restore it from a backup, or make a new one elsewhere: countersign init DIR")]
     Missing(PathBuf),
     #[error(
@@ -180,6 +182,7 @@ impl From<FileError> for StoreError {
     fn from(error: FileError) -> Self {
         match &error {
             FileError::Io { path, error } if error.kind() == io::ErrorKind::NotFound => Self::Missing(path.clone()),
+            forbidden if forbidden.is_forbidden() => Self::NotPermitted(forbidden.to_string()),
             FileError::Io { path: _, error: _ }
             | FileError::Link(_)
             | FileError::NotFile(_)
