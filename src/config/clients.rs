@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::credentials::CREDENTIALS_DECLARED;
 use super::declare::{self, SectionDeclaration};
+use super::enrolment::is_enrolment_section;
 use super::http::{HttpService, is_http_section};
 use super::ini::Section;
 use super::known;
@@ -296,6 +297,7 @@ impl ClientSections {
             } else if !is_http_section(&section.name)
                 && !is_policy_section(&section.name)
                 && !is_network_section(&section.name)
+                && !is_enrolment_section(&section.name)
                 && section.name != CREDENTIALS_DECLARED.name
                 // Told already, with what it would do.
                 && !section.name.eq_ignore_ascii_case("default")

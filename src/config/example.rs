@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::clients::{CLIENTS_DECLARED, PUSH_DECLARED, Remote};
 use super::credentials::CREDENTIALS_DECLARED;
 use super::declare::{OptionDeclaration, SectionDeclaration};
+use super::enrolment::ENROLMENT_DECLARED;
 use super::http::{HttpOptions, Step, StepName};
 use super::network::NETWORK_DECLARED;
 use super::options::DECLARED;
@@ -13,6 +14,10 @@ use super::policy::sections::{EXPLICIT, POLICY_DECLARED};
 /// What `countersign example` prints: every option with what it means and what it takes, its default behind a `;`.
 pub fn text() -> String {
     let mut text = local();
+    text.push_str("\n# Enrolment. Each section stands here as it is without it.\n");
+    for declaration in ENROLMENT_DECLARED {
+        section(&mut text, declaration, declaration.name);
+    }
     text.push_str(
         "\n# Remote services. Name those in use in [plugin] clients, and take the # away from their sections and from what\n\
          # is to be set there. A secret is better kept in a file of its own (file:PATH) than written here.\n",

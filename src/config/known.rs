@@ -3,6 +3,7 @@
 use super::clients::{CLIENTS_DECLARED, PUSH_DECLARED, Remote, YubicoKeys};
 use super::credentials::CREDENTIALS_DECLARED;
 use super::declare::{OptionDeclaration, SectionDeclaration};
+use super::enrolment::ENROLMENT_DECLARED;
 use super::http::{HTTP_DECLARED, HttpOptions, Step, StepName, is_http_section};
 use super::network::NETWORK_DECLARED;
 use super::options::DECLARED;
@@ -115,7 +116,7 @@ pub fn free() -> [Free; 2] {
 
 fn fixed() -> impl Iterator<Item = &'static SectionDeclaration> {
     let single = [&PUSH_DECLARED, &CREDENTIALS_DECLARED];
-    DECLARED.iter().chain(CLIENTS_DECLARED).chain(NETWORK_DECLARED).chain(single)
+    DECLARED.iter().chain(ENROLMENT_DECLARED).chain(CLIENTS_DECLARED).chain(NETWORK_DECLARED).chain(single)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod declare;
 pub mod clients;
 pub mod credentials;
+pub mod enrolment;
 pub mod example;
 pub mod filter;
 pub mod http;
@@ -25,6 +26,7 @@ use sha2::{Digest, Sha256};
 
 pub use clients::{ClientSections, Push};
 use credentials::Follow;
+pub use enrolment::{Enrolment, Page};
 pub use mistake::{Mistake, Mistakes};
 pub use options::{Auth, Logging, Options, Plugin, Throttle, Totp};
 pub use policy::Policy;
@@ -45,6 +47,8 @@ pub struct Config {
     pub remote: ClientSections,
     /// The policy sections.
     pub policy: Policy,
+    /// The sections of enrolment.
+    enrolment: Enrolment,
     fingerprint: [u8; 16],
     warnings: Vec<Mistake>,
 }
@@ -132,6 +136,7 @@ impl Config {
         }
         let remote = ClientSections::read(&sections, &mut mistakes);
         let policy = Policy::read(&sections, &mut mistakes);
+        let enrolment = Enrolment::read(&sections, &mut mistakes);
         if let Some(options) = &options {
             clients::check(&options.plugin.clients, &remote, &sections, &mut mistakes);
         }
@@ -143,7 +148,7 @@ impl Config {
                     .flat_map(|s| s.entries.into_iter().map(move |e| ((s.name.clone(), e.name), e.line)))
                     .collect();
                 let warnings = mistakes.into_warnings();
-                Ok(Self { path: path.to_owned(), lines, options, remote, policy, fingerprint, warnings })
+                Ok(Self { path: path.to_owned(), lines, options, remote, policy, enrolment, fingerprint, warnings })
             }
             Some(_) | None => Err(mistakes),
         }
@@ -223,14 +228,15 @@ fn from_directory_of(config: &Path, path: &Path) -> PathBuf {
     }
 }
 
-/// A hash of every option but those of `[logging]`, which decide nothing.
+/// A hash of every option but those of `[logging]` and `[page]`, which decide nothing.
 fn fingerprint(sections: &[ini::Section]) -> [u8; 16] {
     let mut hash = Sha256::new();
     let mut add = |text: &str| {
         hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(text);
     };
-    for section in sections.iter().filter(|section| section.name != "logging" && !section.entries.is_empty()) {
+    let decides = |section: &&ini::Section| !matches!(section.name.as_str(), "logging" | "page");
+    for section in sections.iter().filter(decides).filter(|section| !section.entries.is_empty()) {
         add(&section.name);
         for entry in &section.entries {
             add(&entry.name);

@@ -1,5 +1,6 @@
 //! The types of option values: each says what it takes, and takes nothing else.
 
+mod colour;
 mod network;
 mod people;
 mod policy;
@@ -13,6 +14,7 @@ use crate::domain::authenticator::Algorithm;
 use crate::domain::foreign::Foreign;
 use crate::domain::verdict::Echo;
 
+pub use colour::{Colour, Shades};
 pub use network::{Authorities, Identity, ProxyHost};
 pub use people::{Alphabet, Separator};
 pub use policy::{
