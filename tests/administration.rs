@@ -37,7 +37,9 @@ struct Pending {
     challenge: String,
     uri: String,
     secret: String,
+    qr: Option<String>,
     expires: u64,
+    recovery_codes: Vec<String>,
 }
 
 impl Pending {
@@ -1095,8 +1097,8 @@ fn the_help_of_each_command_tells_its_options() {
         ("", &["version"]),
         ("serve", &[]),
         ("init", &[]),
-        ("enroll", &["label", "confirm", "json"]),
-        ("enroll show", &["json"]),
+        ("enroll", &["client", "label", "confirm", "qr", "qr-file", "page", "json"]),
+        ("enroll show", &["qr", "qr-file", "page", "json"]),
         ("enroll confirm", &["json"]),
         ("import", &[]),
         ("import uri", &["user", "user-from-label", "label"]),
@@ -1156,7 +1158,7 @@ fn the_help_of_each_command_tells_its_options() {
 fn no_option_and_no_argument_takes_a_secret() {
     let known = [
         "PATH", "TEXT", "USER", "ID", "ADDRESS", "DIR", "FILE", "SHELL", "CLIENT", "TIME", "NAME", "STATE", "LABEL",
-        "COUNT",
+        "COUNT", "FORM",
     ];
     for page in pages() {
         let words = page.words.join(" ");

@@ -16,7 +16,9 @@ mod import;
 mod init;
 mod keys;
 mod list;
+mod page;
 mod proof;
+mod qr;
 mod recovery;
 mod serve;
 mod unlock;
@@ -120,9 +122,9 @@ pub enum AdminError {
     #[error("{0}")]
     Data(String),
     #[error("{0}")]
-    Configuration(String),
-    #[error("{0}")]
     NotPermitted(String),
+    #[error("{0}")]
+    Configuration(String),
     #[error("{0}")]
     Failed(String),
     #[error("input or output failed: {0}")]

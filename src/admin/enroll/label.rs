@@ -1,0 +1,28 @@
+//! What authenticators are called.
+
+use crate::admin::{AdminError, desk};
+use crate::domain::authenticator::Authenticator;
+use crate::domain::foreign::Foreign;
+
+/// How an authenticator is called when nobody says.
+pub const LABEL: &str = "authenticator";
+
+/// The label that was asked for, or the first free one of the usual name.
+pub fn free_label(existing: &[Authenticator], wanted: Option<&str>) -> Result<String, AdminError> {
+    let is_taken = |label: &str| existing.iter().any(|authenticator| authenticator.label == label);
+    if let Some(label) = wanted.map(desk::label).transpose()? {
+        return if is_taken(label) { Err(label_taken(label)) } else { Ok(label.to_owned()) };
+    }
+    let mut label = LABEL.to_owned();
+    let mut count = 1;
+    while is_taken(&label) {
+        count += 1;
+        label = format!("{LABEL} {count}");
+    }
+    Ok(label)
+}
+
+/// The error for a label that the user has already.
+pub fn label_taken(label: &str) -> AdminError {
+    AdminError::Data(format!("the user has an authenticator called \"{}\"; choose another --label", Foreign(label)))
+}

@@ -1,0 +1,147 @@
+//! The page for whoever enrols: one HTML file that fetches nothing, with all that they need.
+
+mod template;
+
+use std::fmt::Write;
+
+use data_encoding::BASE64;
+use sha2::{Digest, Sha256};
+
+use super::enroll::Shown;
+use super::{AdminError, desk, qr};
+use crate::config::value::Shades;
+use crate::config::{Config, Page};
+use crate::domain::secret::Secret;
+use crate::files::{self, Exposure};
+use template::{Template, Value};
+
+/// The page as it is where no other template is named.
+const TEMPLATE: &str = include_str!("page/template.html");
+
+/// What the copy button does. The policy of the page allows this script and no other.
+const SCRIPT: &str = include_str!("page/copy.js");
+
+/// Without it, whatever stands in a template could send the secret away.
+const POLICY: &str = "content_security_policy";
+
+/// The page about `shown`.
+///
+/// # Errors
+/// Where the template cannot be read, or is none, with what is wrong with it.
+pub fn render(shown: &Shown<'_>, config: &Config) -> Result<Secret<String>, AdminError> {
+    let options = config.page().ok_or_else(|| AdminError::Failed("[page] has no default".into()))?;
+    let flawed = |text: String| config.mistake("page", "template", text);
+    let own = match &options.template.0 {
+        None => None,
+        Some(path) => {
+            let path = config.resolve(path);
+            let text = files::read_text(&path, Exposure::Readable).map_err(|error| flawed(error.to_string()))?;
+            Some((path, text))
+        }
+    };
+    let (place, text) = match &own {
+        None => (String::new(), TEMPLATE),
+        Some((path, text)) => (format!("{}: ", path.display()), text.as_str()),
+    };
+    let known: Vec<&str> = PLACEHOLDERS.iter().map(|(name, _)| *name).collect();
+    let template = Template::parse(text, &known).map_err(|flaw| flawed(format!("{place}{flaw}")))?;
+    if !template.puts(POLICY) {
+        let meta = format!("<meta http-equiv=\"Content-Security-Policy\" content=\"{{{{{POLICY}}}}}\">");
+        return Err(flawed(format!("{place}lets the page fetch what it likes; put first into <head>: {meta}")).into());
+    }
+    Ok(template.fill(|name| {
+        let known = PLACEHOLDERS.iter().find(|(known, _)| *known == name);
+        known.map_or_else(|| text_of(""), |(_, value)| value(shown, &options))
+    }))
+}
+
+/// What a placeholder stands for.
+type Meaning = fn(&Shown<'_>, &Page) -> Value;
+
+/// Every placeholder. What is secret among them may be seen: the page is what whoever enrols gets.
+const PLACEHOLDERS: &[(&str, Meaning)] = &[
+    ("title", |_, page| text_of(&page.title)),
+    ("notes", |_, page| text_of(page.notes.0.as_deref().unwrap_or_default())),
+    ("user", |shown, _| text_of(shown.enrolment.challenge.subscriber.as_str())),
+    ("account", |shown, _| text_of(&shown.enrolment.otpauth.account)),
+    ("issuer", |shown, _| text_of(shown.enrolment.otpauth.issuer.as_deref().unwrap_or_default())),
+    ("label", |shown, _| text_of(&shown.enrolment.label)),
+    ("challenge", |shown, _| text_of(&shown.enrolment.challenge.id.0)),
+    ("digits", |shown, _| text_of(&shown.enrolment.otpauth.totp.digits.to_string())),
+    ("period", |shown, _| text_of(&shown.enrolment.otpauth.totp.period.to_string())),
+    ("algorithm", |shown, _| text_of(shown.enrolment.otpauth.totp.algorithm.name())),
+    ("expires", |shown, _| text_of(&expires(shown).replace('T', " ").replace('Z', " UTC"))),
+    ("expires_iso", |shown, _| text_of(&expires(shown))),
+    ("uri", |shown, _| Value::Text(shown.uri.clone())),
+    ("secret", |shown, _| Value::Text(shown.grouped())),
+    ("secret_plain", |shown, _| Value::Text(shown.secret.clone())),
+    ("qr", |shown, _| Value::Markup(shown.code.as_ref().map_or_else(|| Secret::new(String::new()), qr::svg))),
+    ("recovery_codes", |shown, _| Value::Markup(recovery_codes(&shown.recovery_codes))),
+    ("style", |_, page| Value::Markup(Secret::new(style(page)))),
+    ("script", |_, _| Value::Markup(Secret::new(format!("<script>{SCRIPT}</script>")))),
+    (POLICY, |_, _| text_of(&policy())),
+];
+
+fn text_of(text: &str) -> Value {
+    Value::Text(Secret::new(text.to_owned()))
+}
+
+fn expires(shown: &Shown<'_>) -> String {
+    desk::shown(shown.enrolment.challenge.expires)
+}
+
+fn recovery_codes(codes: &[Secret<String>]) -> Secret<String> {
+    // They are shown here, once.
+    let items = codes.iter().map(|code| format!("<li><code>{}</code></li>", template::escaped(code.expose()).expose()));
+    Secret::new(items.collect())
+}
+
+/// What the page may do: show itself, run the one script, and fetch nothing from anywhere.
+fn policy() -> String {
+    let hash = BASE64.encode(&Sha256::digest(SCRIPT));
+    format!(
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; base-uri 'none'; \
+         form-action 'none'"
+    )
+}
+
+/// The colours of the page as CSS variables: those that `[page]` names, else ours, which have a contrast of 4.5 to 1 at
+/// least.
+fn style(page: &Page) -> String {
+    let Page {
+        title: _,
+        notes: _,
+        template: _,
+        background,
+        foreground,
+        text,
+        error_text,
+        button,
+        button_text,
+        link,
+        border,
+    } = page;
+    let shades: [(&str, Option<Shades>, &str, &str); 8] = [
+        ("background", background.0, "#eef2f5", "#14181c"),
+        ("foreground", foreground.0, "#ffffff", "#1e2429"),
+        ("text", text.0, "#1b1f23", "#e3e8ec"),
+        ("error-text", error_text.0, "#a3220f", "#ff9d8a"),
+        ("button", button.0, "#0b5cad", "#8fc3f5"),
+        ("button-text", button_text.0, "#ffffff", "#0d1b28"),
+        ("link", link.0, "#0b5cad", "#8fc3f5"),
+        ("border", border.0, "#0000002e", "#ffffff2e"),
+    ];
+    // A colour for the light scheme might not be seen on the dark one's ground.
+    let has_dark = shades.iter().all(|(_, named, _, _)| named.is_none_or(|named| named.dark.is_some()));
+    let (mut light, mut dark) = (String::new(), String::new());
+    for (name, named, usual, usual_dark) in shades {
+        let _ = write!(light, "--{name}:{};", named.map_or_else(|| usual.to_owned(), |named| named.light.css()));
+        let named_dark = named.and_then(|named| named.dark);
+        let _ = write!(dark, "--{name}:{};", named_dark.map_or_else(|| usual_dark.to_owned(), |dark| dark.css()));
+    }
+    if !has_dark {
+        return format!("<style>:root{{color-scheme:light;{light}}}</style>");
+    }
+    let dark = format!("@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}");
+    format!("<style>:root{{color-scheme:light dark;{light}}}{dark}</style>")
+}
