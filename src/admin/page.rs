@@ -13,6 +13,7 @@ use crate::config::value::Shades;
 use crate::config::{Config, Page};
 use crate::domain::secret::Secret;
 use crate::files::{self, Exposure};
+use crate::otp::qr::Code;
 use template::{Template, Value};
 
 /// The page as it is where no other template is named.
@@ -76,6 +77,7 @@ const PLACEHOLDERS: &[(&str, Meaning)] = &[
     ("secret", |shown, _| Value::Text(shown.grouped())),
     ("secret_plain", |shown, _| Value::Text(shown.secret.clone())),
     ("qr", |shown, _| Value::Markup(shown.code.as_ref().map_or_else(|| Secret::new(String::new()), qr::svg))),
+    ("qr_side", |shown, _| text_of(&shown.code.as_ref().map_or(0, Code::side).to_string())),
     ("recovery_codes", |shown, _| Value::Markup(recovery_codes(&shown.recovery_codes))),
     ("style", |_, page| Value::Markup(Secret::new(style(page)))),
     ("script", |_, _| Value::Markup(Secret::new(format!("<script>{SCRIPT}</script>")))),
