@@ -9,7 +9,6 @@ use sha2::{Digest, Sha256};
 
 use super::enroll::Shown;
 use super::{AdminError, desk, qr};
-use crate::config::value::Shades;
 use crate::config::{Config, Page};
 use crate::domain::secret::Secret;
 use crate::files::{self, Exposure};
@@ -30,7 +29,7 @@ const POLICY: &str = "content_security_policy";
 /// # Errors
 /// Where the template cannot be read, or is none, with what is wrong with it.
 pub fn render(shown: &Shown<'_>, config: &Config) -> Result<Secret<String>, AdminError> {
-    let options = config.page().ok_or_else(|| AdminError::Failed("[page] has no default".into()))?;
+    let options = config.page();
     let flawed = |text: String| config.mistake("page", "template", text);
     let own = match &options.template.0 {
         None => None,
@@ -107,8 +106,7 @@ fn policy() -> String {
     )
 }
 
-/// The colours of the page as CSS variables: those that `[page]` names, else ours, which have a contrast of 4.5 to 1 at
-/// least.
+/// The colours of the page as CSS variables: those that `[page]` names, else the usual ones.
 fn style(page: &Page) -> String {
     let Page {
         title: _,
@@ -123,27 +121,75 @@ fn style(page: &Page) -> String {
         link,
         border,
     } = page;
-    let shades: [(&str, Option<Shades>, &str, &str); 8] = [
-        ("background", background.0, "#eef2f5", "#14181c"),
-        ("foreground", foreground.0, "#ffffff", "#1e2429"),
-        ("text", text.0, "#1b1f23", "#e3e8ec"),
-        ("error-text", error_text.0, "#a3220f", "#ff9d8a"),
-        ("button", button.0, "#0b5cad", "#8fc3f5"),
-        ("button-text", button_text.0, "#ffffff", "#0d1b28"),
-        ("link", link.0, "#0b5cad", "#8fc3f5"),
-        ("border", border.0, "#0000002e", "#ffffff2e"),
-    ];
-    // A colour for the light scheme might not be seen on the dark one's ground.
-    let has_dark = shades.iter().all(|(_, named, _, _)| named.is_none_or(|named| named.dark.is_some()));
+    let named = [background, foreground, text, error_text, button, button_text, link, border].map(|shades| shades.0);
     let (mut light, mut dark) = (String::new(), String::new());
-    for (name, named, usual, usual_dark) in shades {
+    for ((name, usual, usual_dark), named) in USUAL.into_iter().zip(named) {
         let _ = write!(light, "--{name}:{};", named.map_or_else(|| usual.to_owned(), |named| named.light.css()));
         let named_dark = named.and_then(|named| named.dark);
         let _ = write!(dark, "--{name}:{};", named_dark.map_or_else(|| usual_dark.to_owned(), |dark| dark.css()));
     }
-    if !has_dark {
+    // A colour for the light scheme might not be seen on the dark one's ground.
+    if named.iter().flatten().any(|named| named.dark.is_none()) {
         return format!("<style>:root{{color-scheme:light;{light}}}</style>");
     }
     let dark = format!("@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}");
     format!("<style>:root{{color-scheme:light dark;{light}}}{dark}</style>")
+}
+
+/// The usual colours in both schemes, in the order of `[page]`.
+const USUAL: [(&str, &str, &str); 8] = [
+    ("background", "#eef2f5", "#14181c"),
+    ("foreground", "#ffffff", "#1e2429"),
+    ("text", "#1b1f23", "#e3e8ec"),
+    ("error-text", "#a3220f", "#ff9d8a"),
+    ("button", "#0b5cad", "#8fc3f5"),
+    ("button-text", "#ffffff", "#0d1b28"),
+    ("link", "#0b5cad", "#8fc3f5"),
+    ("border", "#0000002e", "#ffffff2e"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The contrast of two colours (WCAG 2, 1.4.3).
+    fn contrast(one: &str, other: &str) -> f32 {
+        let light = |colour: &str| {
+            let [red, green, blue, _] = csscolorparser::parse(colour).unwrap().to_linear_rgba();
+            0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05
+        };
+        let (one, other) = (light(one), light(other));
+        one.max(other) / one.min(other)
+    }
+
+    #[test]
+    fn the_usual_colours_can_be_read() {
+        for scheme in [USUAL.map(|(name, light, _)| (name, light)), USUAL.map(|(name, _, dark)| (name, dark))] {
+            let colour = |name: &str| scheme.iter().find(|(known, _)| *known == name).unwrap().1;
+            for (ink, ground) in [
+                ("text", "foreground"),
+                ("text", "background"),
+                ("error-text", "foreground"),
+                ("link", "foreground"),
+                ("button-text", "button"),
+            ] {
+                let contrast = contrast(colour(ink), colour(ground));
+                assert!(contrast >= 4.5, "{ink} on {ground}: {contrast}");
+            }
+        }
+    }
+
+    #[test]
+    fn recovery_codes_stay_text() {
+        let codes = ["k3f9-2mxq", "a<b>&"].map(|code| Secret::new(code.to_owned()));
+        let items = recovery_codes(&codes);
+        assert_eq!(items.expose(), "<li><code>k3f9-2mxq</code></li><li><code>a&lt;b&gt;&amp;</code></li>");
+        assert_eq!(recovery_codes(&[]).expose(), "");
+    }
+
+    #[test]
+    fn the_page_as_it_is_is_a_template_under_the_policy() {
+        let known: Vec<&str> = PLACEHOLDERS.iter().map(|(name, _)| *name).collect();
+        assert!(Template::parse(TEMPLATE, &known).unwrap().puts(POLICY));
+    }
 }

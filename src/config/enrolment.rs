@@ -1,13 +1,13 @@
 //! The sections of enrolment, `[challenge]` and `[page]`: read only where they stand in the file, so that a verdict pays
 //! nothing for them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Config;
 use super::declare::{self, SectionDeclaration};
 use super::ini::Section;
 use super::mistake::Mistakes;
-use super::reading::Reading;
+use super::policy::defaults;
 use super::value::{Count, Optional, Seconds, Shades};
 
 options! {
@@ -93,25 +93,20 @@ impl Enrolment {
 }
 
 impl Config {
-    /// `[challenge]`, or its defaults. `None` never: every default is one that its option takes.
-    pub fn challenge(&self) -> Option<Challenge> {
-        self.enrolment.challenge.clone().or_else(|| Challenge::read(None, &mut nothing()))
+    /// `[challenge]`, or its defaults.
+    pub fn challenge(&self) -> Challenge {
+        self.enrolment.challenge.clone().unwrap_or_else(|| defaults(Challenge::read))
     }
 
-    /// `[page]`, or its defaults. `None` never, as for [`Config::challenge`].
-    pub fn page(&self) -> Option<Page> {
-        self.enrolment.page.as_deref().cloned().or_else(|| Page::read(None, &mut nothing()))
+    /// `[page]`, or its defaults.
+    pub fn page(&self) -> Page {
+        self.enrolment.page.as_deref().cloned().unwrap_or_else(|| defaults(Page::read))
     }
 }
 
 /// Whether a section of this name is one of these.
 pub fn is_enrolment_section(name: &str) -> bool {
     matches!(name, "challenge" | "page")
-}
-
-/// Where mistakes in what is not there would go.
-fn nothing() -> Mistakes {
-    Mistakes::new(Path::new(""), Reading::Native)
 }
 
 #[cfg(test)]
@@ -124,13 +119,13 @@ mod tests {
     fn what_does_not_stand_in_the_file_has_its_defaults() {
         let read = |text| Config::parse(Path::new("plugin.ini"), text).unwrap();
         let (empty, half) = (read(""), read("[challenge]\ntries = 2\n[page]\nlink = blue | #8cf\n"));
-        let (challenge, page) = (empty.challenge().unwrap(), empty.page().unwrap());
+        let (challenge, page) = (empty.challenge(), empty.page());
         assert_eq!((challenge.lifetime.0, challenge.tries.0), (900, 5));
         assert!(page.link.0.is_none() && page.notes.0.is_none());
-        assert_eq!(half.challenge().unwrap().lifetime.0, 900);
-        assert_eq!(half.challenge().unwrap().tries.0, 2);
-        assert_eq!(half.page().unwrap().link.0.unwrap().dark.unwrap().css(), "#88ccff");
-        assert_eq!(half.page().unwrap().title, page.title);
+        assert_eq!(half.challenge().lifetime.0, 900);
+        assert_eq!(half.challenge().tries.0, 2);
+        assert_eq!(half.page().link.0.unwrap().dark.unwrap().css(), "#88ccff");
+        assert_eq!(half.page().title, page.title);
     }
 
     #[test]

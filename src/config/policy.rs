@@ -85,7 +85,7 @@ impl Policy {
 
 /// What a section that is not there says.
 #[expect(clippy::expect_used, reason = "every default is what its option takes, and a test reads them all")]
-fn defaults<T>(read: impl Fn(Option<&Section>, &mut Mistakes) -> Option<T>) -> T {
+pub(super) fn defaults<T>(read: impl Fn(Option<&Section>, &mut Mistakes) -> Option<T>) -> T {
     read(None, &mut Mistakes::new(Path::new(""), Reading::Native)).expect("defaults")
 }
 

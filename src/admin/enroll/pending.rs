@@ -43,8 +43,7 @@ impl Enrolment {
                 otpauth.to_uri().expose().as_bytes(),
             )
             .map_err(|error| AdminError::Failed(error.to_string()))?;
-        let limits =
-            desk.setup.config.challenge().ok_or_else(|| AdminError::Failed("[challenge] has no default".into()))?;
+        let limits = desk.setup.config.challenge();
         let created = desk.now();
         let challenge = Challenge {
             id,

@@ -1,34 +1,35 @@
 "use strict";
-// Puts the text of an element into the clipboard; where that is not allowed, selects it, to be copied by hand.
+// Selects the text of an element, to be copied by hand, and puts it into the clipboard where that is allowed.
 function copyText(element, said) {
   var text = element.getAttribute("data-copy") || element.textContent;
-  function byHand() {
-    var range = document.createRange();
-    var selection = window.getSelection();
-    range.selectNodeContents(element);
-    selection.removeAllRanges();
-    selection.addRange(range);
+  var range = document.createRange();
+  var selection = window.getSelection();
+  range.selectNodeContents(element);
+  selection.removeAllRanges();
+  selection.addRange(range);
+  // What is true whatever becomes of the rest.
+  said.textContent = "Selected: copy it with Ctrl+C";
+  function copied() {
+    said.textContent = "Copied";
+  }
+  function theOldWay() {
     function put(event) {
       event.clipboardData.setData("text/plain", text);
       event.preventDefault();
     }
     document.addEventListener("copy", put);
-    var done = false;
     try {
-      done = document.execCommand("copy");
-    } catch (error) {
-      done = false;
+      if (document.execCommand("copy")) {
+        copied();
+      }
+    } finally {
+      document.removeEventListener("copy", put);
     }
-    document.removeEventListener("copy", put);
-    said.textContent = done ? "Copied" : "Selected: copy it with Ctrl+C";
-  }
-  function copied() {
-    said.textContent = "Copied";
   }
   if (navigator.clipboard && window.isSecureContext) {
-    navigator.clipboard.writeText(text).then(copied, byHand);
+    navigator.clipboard.writeText(text).then(copied, theOldWay);
   } else {
-    byHand();
+    theOldWay();
   }
 }
 // A button with data-copies="ID" copies the element of that ID, and says so in the element of the ID data-says.

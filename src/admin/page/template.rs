@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_template_is_told_with_its_line() {
         for (template, flaw) in [
-            ("a\n{{sure}}", "line 2: {{sure}} is no placeholder"),
+            ("a\n{{xq}}", "line 2: {{xq}} is no placeholder"),
             ("{{uesr}}", "line 1: {{uesr}} is no placeholder; did you mean user?"),
             ("{{}}", "line 1: {{}} is no placeholder"),
             ("{{{user}}}", "line 1: {{{user}} is no placeholder; did you mean user?"),
@@ -200,7 +200,7 @@ mod tests {
             ("{{#user}}", "{{/user}} is missing at the end"),
             ("{{#user}}{{/qr}}{{/user}}", "line 1: {{/qr}} ends what did not begin"),
             ("{{/user}}", "line 1: {{/user}} ends what did not begin"),
-            ("{{#sure}}{{/sure}}", "line 1: {{sure}} is no placeholder"),
+            ("{{#xq}}{{/xq}}", "line 1: {{xq}} is no placeholder"),
         ] {
             assert_eq!(filled(template, "x").unwrap_err(), flaw, "{template}");
         }
