@@ -99,18 +99,18 @@ fn are_there(programs: &[(&str, &str)]) -> bool {
 fn digits_are_taken_as_people_type_them() {
     let home = Home::init();
     home.set_clock(NOW);
-    let wide = |code: &str| code.chars().map(|c| char::from_u32(u32::from(c) - 0x30 + 0xff10).unwrap()).collect();
-    let forms: [(&str, &dyn Fn(&str) -> String); 5] = [
-        ("wide", &wide),
-        ("spaced", &|code| format!("  {} {}\t", &code[..3], &code[3..])),
-        ("dashed", &|code| format!("{}-{}", &code[..3], &code[3..])),
-        ("dotted", &|code| format!("{}\u{2013}{}\r", &code[..3], &code[3..])),
-        ("unseen", &|code| format!("\u{feff}{}\u{200b}{}", &code[..2], &code[2..])),
-    ];
-    for (user, form) in forms {
+    for (index, user) in ["wide", "spaced", "dashed", "long dashes", "unseen"].into_iter().enumerate() {
         let pending = enroll(&home, &[user]);
         let code = pending.phone().code_at(NOW, 0);
-        confirm(&home, &pending.challenge, &form(&code)).ok();
+        let (first, rest) = code.split_at(3);
+        let typed = [
+            code.chars().map(|c| char::from_u32(u32::from(c) - 0x30 + 0xff10).unwrap()).collect(),
+            format!("  {first} {rest}\t"),
+            format!("{first}-{rest}"),
+            format!("{first}\u{2013}{rest}\r"),
+            format!("\u{feff}{first}\u{200b}{rest}"),
+        ];
+        confirm(&home, &pending.challenge, &typed[index]).ok();
         // The proof does not log in; the next code does.
         assert_eq!(home.ask_one(&attempt(1, user, &code)).told(), "authentication_failure/used_code", "{user}");
         let next = pending.phone().code_at(NOW, 1);
@@ -143,6 +143,23 @@ fn how_long_an_enrolment_waits_and_for_how_many_codes_stands_in_plugin_ini() {
 fn refused_with_question(done: &Finished) -> &str {
     assert_eq!(done.status, Some(65), "{done:?}");
     done.stderr.trim_end()
+}
+
+#[test]
+fn the_log_says_who_was_shown_a_secret_and_not_which() {
+    let home = Home::init();
+    let pending = enroll(&home, &["alice", "--label", "phone"]);
+    show(&home, &pending.challenge).ok();
+    let code = pending.phone().fresh_code();
+    confirm(&home, &pending.challenge, &code).ok();
+    let log = home.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("administration")).collect();
+    assert_eq!(lines.len(), 3, "{log}");
+    for (line, action) in lines.iter().zip(["enrol_begin", "enrol_show", "enrol"]) {
+        assert!(line.contains(&format!("action=\"{action}\"")), "{action}: {line}");
+        assert!(line.contains("alice") && line.contains("phone"), "{line}");
+    }
+    assert!(!log.contains(&pending.secret) && !log.contains(&pending.challenge), "{log}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Desk {
             return Ok(());
         }
         let store = std::fs::metadata(self.setup.store.directory())?;
-        crate::files::create_private(path, b"").map_err(|error| AdminError::Failed(error.to_string()))?;
+        crate::files::create_private(path, b"")?;
         // Only root serves for somebody else, and only root can.
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::chown(path, Some(store.uid()), Some(store.gid()))?;

@@ -31,6 +31,7 @@ pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Re
             let output = Output::of(output)?;
             let desk = Desk::open(config, clock)?;
             let pending = Enrolment::find(&desk, id)?;
+            pending.audit(&desk, "enrol_show", "by an administrator")?;
             let shown = pending.shown();
             shown.write_files(&desk, &output)?;
             shown.print(&output, out)
@@ -55,7 +56,8 @@ fn begin(user: &str, new: &New, config: &Path, clock: Clock, out: &mut impl Writ
     let desk = Desk::open(config, clock)?;
     let pending = Enrolment::open(&desk, user, label.as_deref())?;
     let shown = pending.shown();
-    if let Err(error) = shown.write_files(&desk, &output) {
+    let noted = pending.audit(&desk, "enrol_begin", "by an administrator");
+    if let Err(error) = noted.and_then(|()| shown.write_files(&desk, &output)) {
         // Nobody has seen it, so nobody can prove it. Where it cannot be ended now, it expires.
         let _ = pending.cancel(&desk);
         return Err(error);

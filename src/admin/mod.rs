@@ -34,6 +34,7 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::config::{Mistake, Mistakes};
+use crate::files::FileError;
 use crate::store::StoreError;
 
 /// Where the configuration is looked for when nobody says.
@@ -152,6 +153,12 @@ impl From<Mistakes> for AdminError {
 impl From<Mistake> for AdminError {
     fn from(mistake: Mistake) -> Self {
         Self::Configuration(mistake.to_string())
+    }
+}
+
+impl From<FileError> for AdminError {
+    fn from(error: FileError) -> Self {
+        if error.is_forbidden() { Self::NotPermitted(error.to_string()) } else { Self::Failed(error.to_string()) }
     }
 }
 

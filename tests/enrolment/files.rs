@@ -178,6 +178,9 @@ fn somebody_else_is_not_permitted() {
         lchown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
     }
     let page = home.dir().join("page.html");
+    let log = as_nobody(&home, &["enroll", "alice"]).unwrap();
+    assert!(refused(&log, 77).contains("log: Permission denied"), "nothing is done that leaves no trace: {log:?}");
+    home.set("logging", "destination", "stderr");
     let done = as_nobody(&home, &["enroll", "alice", "--page", page.to_str().unwrap()]).unwrap();
     assert!(refused(&done, 77).contains("name a file in a directory that this user may write to"), "{done:?}");
     assert!(!page.exists() && enrolled(&home) == 0);

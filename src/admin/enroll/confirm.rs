@@ -72,6 +72,7 @@ impl Enrolment {
             last_step: Some(step),
         };
         let authenticator = new.seal(desk, &self.challenge.subscriber)?;
+        self.audit(desk, "enrol", "a code proved it")?;
         match desk.settled(desk.store().enrol(&self.challenge.id, &authenticator, Rank::Any, desk.now()))? {
             Added::Yes => {}
             Added::LabelTaken => return Err(label_taken(&self.label)),

@@ -111,7 +111,7 @@ pub fn write_all(files: &[(&Path, SecretBytes)]) -> Result<(), AdminError> {
                 // What cannot be removed holds the secret of an enrolment that is cancelled.
                 let _ = std::fs::remove_file(written);
             }
-            return Err(unwritable(path, &error));
+            return Err(unwritable(path, error));
         }
     }
     Ok(())
@@ -121,24 +121,25 @@ fn is_there(path: &Path) -> AdminError {
     AdminError::Data(format!("{}: is there already, and nothing is written over it; name another file", path.display()))
 }
 
-fn unwritable(path: &Path, error: &FileError) -> AdminError {
-    if error.is_forbidden() {
-        return AdminError::NotPermitted(format!("{error}; name a file in a directory that this user may write to"));
-    }
-    match error {
-        FileError::Io { path: _, error } if error.kind() == io::ErrorKind::AlreadyExists => is_there(path),
-        FileError::Io { path: _, error: cause }
-            if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
-        {
-            AdminError::Data(format!("{error}; name a file in a directory that is there"))
-        }
-        FileError::Io { path: _, error: _ }
-        | FileError::Link(_)
+fn unwritable(path: &Path, error: FileError) -> AdminError {
+    let kind = match &error {
+        FileError::Io { path: _, error } => Some(error.kind()),
+        FileError::Link(_)
         | FileError::NotFile(_)
         | FileError::NotDirectory(_)
         | FileError::Loose { path: _, mode: _, what: _, remedy: _ }
         | FileError::Owner { path: _, owner: _ }
         | FileError::Large(_)
-        | FileError::NotText(_) => AdminError::Failed(error.to_string()),
+        | FileError::NotText(_) => None,
+    };
+    match kind {
+        Some(io::ErrorKind::AlreadyExists) => is_there(path),
+        Some(io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            AdminError::Data(format!("{error}; name a file in a directory that is there"))
+        }
+        Some(_) | None if error.is_forbidden() => {
+            AdminError::NotPermitted(format!("{error}; name a file in a directory that this user may write to"))
+        }
+        Some(_) | None => error.into(),
     }
 }

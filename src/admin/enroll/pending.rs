@@ -1,6 +1,7 @@
 //! An enrolment that waits for its proof: a challenge of the store.
 
 use crate::admin::AdminError;
+use crate::admin::audit::Act;
 use crate::admin::desk::{self, Desk};
 use crate::config::value::ClientName;
 use crate::domain::authenticator::Totp;
@@ -89,6 +90,11 @@ impl Enrolment {
             .and_then(|uri| OtpAuth::parse(uri).ok())
             .ok_or_else(|| AdminError::Failed("the pending enrolment cannot be read".into()))?;
         Ok(Self { label: challenge.binding.clone(), challenge, otpauth })
+    }
+
+    /// Writes to the log what is done with it, before it is done: whoever sees the secret can make codes.
+    pub fn audit(&self, desk: &Desk, action: &'static str, grounds: &str) -> Result<(), AdminError> {
+        desk.audit(&Act { action, subscriber: &self.challenge.subscriber, what: &self.label, grounds })
     }
 
     /// Ends it, unproved.
