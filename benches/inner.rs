@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use countersign::config::{Config, example, value::SecretRef};
-use countersign::domain::authenticator::{Algorithm, Authenticator, AuthenticatorId, Totp};
+use countersign::domain::authenticator::{Algorithm, Authenticator, AuthenticatorId, Mechanism, Standing, Totp};
 use countersign::domain::claimant::{Claimant, Subscriber};
 use countersign::domain::time::UnixTime;
 use countersign::gateway::{Protocol, json::Native};
@@ -16,7 +16,7 @@ use countersign::secret::cookie::{Binding, Cookie, Progress, Slot};
 use countersign::secret::keys::{self, Keys, Purpose};
 use countersign::secret::seal::Sealer;
 use countersign::store::sqlite::SqliteStore;
-use countersign::store::{Credit, Origin, Store};
+use countersign::store::{Counter, Credit, Origin, Store};
 use countersign::{files, setup};
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -60,18 +60,20 @@ fn sealed(c: &mut Criterion) {
     let config = Config::parse(Path::new("plugin.ini"), "").unwrap();
     let store = SqliteStore::open(&store, setup::limits(&config)).unwrap();
     let subscriber = Subscriber::canonical("alice");
-    let origin = Origin { subscriber: subscriber.clone(), source: Some("192.0.2.7".into()) };
+    let origin = Origin { subscriber: subscriber.clone(), counter: Counter::Codes, source: Some("192.0.2.7".into()) };
     let id = AuthenticatorId("a".into());
     let authenticator = Authenticator {
         id: id.clone(),
         subscriber: subscriber.clone(),
         client: "totp".into(),
         label: "phone".into(),
-        totp: TOTP,
+        mechanism: Mechanism::Totp(TOTP),
         sealed: secret,
         last_step: None,
         created: NOW,
         last_used: None,
+        standing: Standing::Active,
+        is_default: false,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(store.add(&[authenticator])).unwrap();

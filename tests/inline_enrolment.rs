@@ -1,11 +1,6 @@
 //! Enrolment at the login: who is shown a new authenticator, once, and what it takes.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 #[expect(dead_code, reason = "each test file uses a part of the rig")]
 mod rig;
