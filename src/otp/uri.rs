@@ -7,7 +7,7 @@ use thiserror::Error;
 use url::Url;
 
 use super::base32;
-use crate::domain::authenticator::{Algorithm, Totp};
+use crate::domain::authenticator::{Algorithm, Hotp, Totp};
 use crate::domain::secret::{Secret, SecretBytes};
 
 /// Everything but the characters that RFC 3986 leaves unreserved.
@@ -15,6 +15,9 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(
 
 /// The shortest authenticator secret that is taken, in bytes (RFC 4226, 4, R6: 128 bits).
 pub const SECRET_MINIMUM: usize = 16;
+
+/// The shortest one that is taken over where an administrator allows weak ones, in bytes: what apps made for years.
+pub const SECRET_WEAKEST: usize = 10;
 
 /// The longest authenticator secret that is taken, in bytes.
 pub const SECRET_MAXIMUM: usize = 256;
@@ -28,12 +31,29 @@ pub struct OtpAuth {
     pub secret: SecretBytes,
 }
 
+/// What an otpauth URI of either kind says, before anybody looks whether its secret is long enough.
+#[derive(Debug)]
+pub struct KeyUri {
+    pub issuer: Option<String>,
+    pub account: String,
+    pub kind: Kind,
+    pub secret: SecretBytes,
+}
+
+/// The kinds of authenticators that have such URIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Totp(Totp),
+    /// With the counter that is used next.
+    Hotp(Hotp, u64),
+}
+
 /// Why a text is not an otpauth URI that can be enrolled. Says nothing of the secret.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum UriError {
     #[error("this is not a URI; expected one line such as otpauth://totp/Issuer:alice?secret=...&issuer=Issuer")]
     NotUri,
-    #[error("the URI does not begin with otpauth://totp/")]
+    #[error("the URI does not begin with otpauth://totp/ or otpauth://hotp/")]
     NotTotp,
     #[error("counter-based authenticators (otpauth://hotp/) cannot be verified; enrol a time-based one")]
     Hotp,
@@ -55,9 +75,11 @@ pub enum UriError {
     Digits,
     #[error("period: expected 15 to 120 seconds")]
     Period,
+    #[error("counter: expected a number, the counter that is used next")]
+    Counter,
 }
 
-impl OtpAuth {
+impl KeyUri {
     /// Reads a URI. Parameters that it does not know, such as `image`, do not matter.
     ///
     /// # Errors
@@ -67,11 +89,11 @@ impl OtpAuth {
         if url.scheme() != "otpauth" {
             return Err(UriError::NotTotp);
         }
-        match url.host_str() {
-            Some(kind) if kind.eq_ignore_ascii_case("totp") => {}
-            Some(kind) if kind.eq_ignore_ascii_case("hotp") => return Err(UriError::Hotp),
+        let is_hotp = match url.host_str() {
+            Some(kind) if kind.eq_ignore_ascii_case("totp") => false,
+            Some(kind) if kind.eq_ignore_ascii_case("hotp") => true,
             Some(_) | None => return Err(UriError::NotTotp),
-        }
+        };
         let parameter = |name: &'static str| {
             // A plus sign in a query is a plus sign here: issuers are called "A+B", and nobody writes spaces so.
             let mut values = url
@@ -87,19 +109,45 @@ impl OtpAuth {
         let label = url.path().strip_prefix('/').unwrap_or_default();
         let (prefix, account) = split_label(label)?;
         let secret = Secret::new(parameter("secret")?.ok_or(UriError::NoSecret)?);
+        let algorithm = match parameter("algorithm")? {
+            None => Algorithm::Sha1,
+            Some(name) => Algorithm::named(&name).ok_or(UriError::Algorithm)?,
+        };
+        let digits = number(parameter("digits")?, 6, 6..=8).ok_or(UriError::Digits)?;
+        let kind = if is_hotp {
+            let counter = parameter("counter")?.map_or(Some(0), |text| text.trim().parse().ok());
+            Kind::Hotp(Hotp { algorithm, digits }, counter.ok_or(UriError::Counter)?)
+        } else {
+            let period = number(parameter("period")?, 30, 15..=120).ok_or(UriError::Period)?.into();
+            Kind::Totp(Totp { algorithm, digits, period })
+        };
         Ok(Self {
             issuer: parameter("issuer")?.or(prefix).filter(|issuer| !issuer.is_empty()),
             account,
-            totp: Totp {
-                algorithm: match parameter("algorithm")? {
-                    None => Algorithm::Sha1,
-                    Some(name) => Algorithm::named(&name).ok_or(UriError::Algorithm)?,
-                },
-                digits: number(parameter("digits")?, 6, 6..=8).ok_or(UriError::Digits)?,
-                period: number(parameter("period")?, 30, 15..=120).ok_or(UriError::Period)?.into(),
-            },
-            secret: checked_secret(&secret)?,
+            kind,
+            // Decoding is what the text is for.
+            secret: base32::decode(secret.expose()).ok_or(UriError::NotBase32)?,
         })
+    }
+}
+
+impl OtpAuth {
+    /// Reads the URI of a time-based authenticator whose secret is long enough.
+    ///
+    /// # Errors
+    /// See [`UriError`].
+    pub fn parse(text: &str) -> Result<Self, UriError> {
+        let KeyUri { issuer, account, kind, secret } = KeyUri::parse(text)?;
+        let totp = match kind {
+            Kind::Totp(totp) => totp,
+            Kind::Hotp(_, _) => return Err(UriError::Hotp),
+        };
+        // Only its length is looked at.
+        match secret.expose().len() {
+            short if short < SECRET_MINIMUM => Err(UriError::Short(short * 8)),
+            long if long > SECRET_MAXIMUM => Err(UriError::Long),
+            _ => Ok(Self { issuer, account, totp, secret }),
+        }
     }
 
     /// The URI, its secret in custody. Defaults are left out, as the apps expect.
@@ -151,16 +199,6 @@ fn number(text: Option<String>, default: u32, allowed: std::ops::RangeInclusive<
     }
 }
 
-fn checked_secret(text: &Secret<String>) -> Result<SecretBytes, UriError> {
-    // Decoding is what the text is for.
-    let secret = base32::decode(text.expose()).ok_or(UriError::NotBase32)?;
-    match secret.expose().len() {
-        short if short < SECRET_MINIMUM => Err(UriError::Short(short * 8)),
-        long if long > SECRET_MAXIMUM => Err(UriError::Long),
-        _ => Ok(secret),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,7 +237,7 @@ mod tests {
         let with = |rest: &str| format!("otpauth://totp/T:bob?secret={SECRET}{rest}");
         assert_eq!(error("hello"), UriError::NotUri);
         assert_eq!(error("https://example.com/?secret=x"), UriError::NotTotp);
-        assert_eq!(error("otpauth://hotp/T:bob?secret=x&counter=0"), UriError::Hotp);
+        assert_eq!(error(&format!("otpauth://hotp/T:bob?secret={SECRET}&counter=0")), UriError::Hotp);
         assert_eq!(error("otpauth://totp/T:bob?issuer=T"), UriError::NoSecret);
         assert_eq!(error("otpauth://totp/T:bob?secret=10"), UriError::NotBase32);
         assert_eq!(error("otpauth://totp/T:bob?secret="), UriError::Short(0));
@@ -208,5 +246,14 @@ mod tests {
         assert_eq!(error(&with("&algorithm=MD5")), UriError::Algorithm);
         assert_eq!(error(&with("&digits=9")), UriError::Digits);
         assert_eq!(error(&with("&period=0")), UriError::Period);
+        assert_eq!(error(&format!("otpauth://hotp/T:bob?secret={SECRET}&counter=x")), UriError::Counter);
+    }
+
+    #[test]
+    fn a_counter_based_one_says_which_counter_comes_next() {
+        let next = |rest: &str| KeyUri::parse(&format!("otpauth://hotp/T:bob?secret={SECRET}{rest}")).unwrap().kind;
+        let hotp = Hotp { algorithm: Algorithm::Sha1, digits: 6 };
+        assert_eq!(next(""), Kind::Hotp(hotp, 0));
+        assert_eq!(next("&counter=5&period=0"), Kind::Hotp(hotp, 5));
     }
 }

@@ -4,6 +4,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use totp_rs::{Builder, Secret, TotpError};
 use zeroize::Zeroizing;
 
+use super::uri::{SECRET_MINIMUM, SECRET_WEAKEST};
 use crate::domain::authenticator::{Algorithm, Hotp, Totp};
 use crate::domain::secret::SecretBytes;
 use crate::domain::time::UnixTime;
@@ -29,24 +30,26 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier for `secret`.
+    /// A verifier for `secret`. One below 128 bits is not refused here, for the sake of those that somebody holds already:
+    /// whoever enrols looks at its length.
     ///
     /// # Errors
-    /// For a secret below 128 bits, or parameters that are not supported.
+    /// For a secret below 80 bits, or parameters that are not supported.
     pub fn new(parameters: Totp, secret: &SecretBytes) -> Result<Self, TotpError> {
         let algorithm = match parameters.algorithm {
             Algorithm::Sha1 => totp_rs::Algorithm::SHA1,
             Algorithm::Sha256 => totp_rs::Algorithm::SHA256,
             Algorithm::Sha512 => totp_rs::Algorithm::SHA512,
         };
-        let totp = Builder::new()
+        let builder = Builder::new()
             .with_algorithm(algorithm)
             .with_digits(u8::try_from(parameters.digits).unwrap_or(u8::MAX))
             .with_step_duration(parameters.period)
             .with_skew(0)
             // totp-rs wipes its copy on drop.
-            .with_secret(Secret::new(secret.expose().clone().into_boxed_slice()))
-            .build()?;
+            .with_secret(Secret::new(secret.expose().clone().into_boxed_slice()));
+        let is_weak = (SECRET_WEAKEST..SECRET_MINIMUM).contains(&secret.expose().len());
+        let totp = if is_weak && parameters.is_supported() { builder.build_noncompliant() } else { builder.build()? };
         Ok(Self { totp, parameters })
     }
 
@@ -61,7 +64,7 @@ impl Verifier {
     /// A verifier for `secret` whose time steps are the counters of RFC 4226: the two are computed alike (RFC 6238, 4.2).
     ///
     /// # Errors
-    /// For a secret below 128 bits, or parameters that are not supported.
+    /// For a secret below 80 bits, or parameters that are not supported.
     pub fn by_counter(parameters: Hotp, secret: &SecretBytes) -> Result<Self, TotpError> {
         let Hotp { algorithm, digits } = parameters;
         Self::new(Totp { algorithm, digits, period: 30 }, secret)
@@ -164,6 +167,10 @@ mod tests {
 
     #[test]
     fn a_short_secret_is_refused() {
-        assert!(Verifier::new(SHA1, &base32::decode("JBSWY3DPEHPK3PXP").unwrap()).is_err());
+        let verifier = |secret: &str| Verifier::new(SHA1, &base32::decode(secret).unwrap());
+        assert!(verifier("JBSWY3DPEHPK3PX").is_err());
+        assert!(Verifier::new(Totp { digits: 9, ..SHA1 }, &base32::decode("JBSWY3DPEHPK3PXP").unwrap()).is_err());
+        // As pyotp computes it from 80 bits.
+        assert_eq!(*verifier("JBSWY3DPEHPK3PXP").unwrap().code(58_908_960), "704044");
     }
 }
