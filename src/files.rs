@@ -73,20 +73,30 @@ impl FileError {
 /// # Errors
 /// See [`FileError`].
 pub fn read_text(path: &Path, exposure: Exposure) -> Result<String, FileError> {
-    let io = |error| FileError::Io { path: path.to_owned(), error };
+    let (file, length) = open(path, exposure)?;
+    if length > SIZE_LIMIT {
+        return Err(FileError::Large(path.to_owned()));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
+    file.take(SIZE_LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| FileError::Io { path: path.to_owned(), error })?;
+    String::from_utf8(bytes).map_err(|_| FileError::NotText(path.to_owned()))
+}
+
+/// The file at `path`, guarded as `exposure` says, and its length.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn open(path: &Path, exposure: Exposure) -> Result<(File, u64), FileError> {
     let file = open_no_link(path)?;
-    let metadata = file.metadata().map_err(io)?;
+    let metadata = file.metadata().map_err(|error| FileError::Io { path: path.to_owned(), error })?;
     if !metadata.is_file() {
         return Err(FileError::NotFile(path.to_owned()));
     }
     check_mode(path, &metadata, exposure)?;
     check_surroundings(path, &metadata)?;
-    if metadata.len() > SIZE_LIMIT {
-        return Err(FileError::Large(path.to_owned()));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
-    file.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(io)?;
-    String::from_utf8(bytes).map_err(|_| FileError::NotText(path.to_owned()))
+    Ok((file, metadata.len()))
 }
 
 /// Whether the file or directory at `path` is guarded as `exposure` says, looked at without following a last link.
