@@ -110,6 +110,7 @@ pub fn holds(backend: &dyn Backend) {
     challenges_go_forward_only(backend);
     what_is_held_can_be_renamed_preferred_and_disabled(backend);
     recovery_codes_are_redeemed_once(backend);
+    what_is_enrolled_with_recovery_codes_is_whole_or_nothing(backend);
     what_is_looked_up_is_counted_apart(backend);
     slots_are_taken_up_to_the_limit(backend);
     a_verification_is_used_again_as_often_as_the_rule_says(backend);
@@ -329,6 +330,27 @@ fn what_is_held_can_be_renamed_preferred_and_disabled(backend: &dyn Backend) {
     assert_eq!(settled(&*store, store.consume_step(&judy, &key.id, 1, NOW)), Consumed::Gone);
     assert!(stand(Standing::Active));
     assert_eq!(settled(&*store, store.consume_step(&judy, &key.id, 1, NOW)), Consumed::First);
+}
+
+fn what_is_enrolled_with_recovery_codes_is_whole_or_nothing(backend: &dyn Backend) {
+    let store = backend.open();
+    let frank = Subscriber::canonical("frank");
+    let phone = (authenticator("frank", "f1", "phone"), Vec::new());
+    let set = |id: &str, label: &str, hash: u8| {
+        let set = Authenticator {
+            client: RECOVERY.into(),
+            mechanism: Mechanism::LookUp,
+            ..authenticator("frank", id, label)
+        };
+        (set, vec![vec![hash; 32], vec![hash + 1; 32]])
+    };
+    let add = |new: &[_]| settled(&*store, store.add_with_codes(new));
+    assert_eq!(add(&[phone.clone(), set("f2", "recovery codes", 20)]), Added::Yes);
+    assert_eq!(add(&[(authenticator("frank", "f3", "key"), Vec::new()), set("f4", "others", 30)]), Added::NotFirst);
+    assert_eq!(add(&[phone]), Added::LabelTaken);
+    assert_eq!(settled(&*store, store.held_by(&frank)).len(), 2, "none of them");
+    assert!(settled(&*store, store.redeem_recovery_code(&frank, &[20; 32], NOW)).is_some());
+    assert_eq!(settled(&*store, store.recovery_hashes(&frank)), [vec![21; 32]], "those that are left");
 }
 
 fn recovery_codes_are_redeemed_once(backend: &dyn Backend) {

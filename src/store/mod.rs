@@ -239,6 +239,10 @@ pub trait Store {
     /// Enrols authenticators, all of them or none; says how the first one that could not be was refused.
     fn add<'a>(&'a self, authenticators: &'a [Authenticator]) -> Answer<'a, Added>;
 
+    /// As [`Store::add`], each with the hashes of its recovery codes where it is a set of them. A subscriber who has such a
+    /// set gets no other.
+    fn add_with_codes<'a>(&'a self, new: &'a [(Authenticator, Vec<Vec<u8>>)]) -> Answer<'a, Added>;
+
     /// Uses the challenge `id`, which waits for a proof at `now`, and enrols `authenticator`, in one step, as `rank` allows.
     fn enrol<'a>(
         &'a self,
@@ -297,6 +301,9 @@ pub trait Store {
     /// Replaces the recovery codes of a subscriber by `set`, an authenticator of the client [`RECOVERY`], and the codes
     /// with these keyed hashes.
     fn set_recovery_codes<'a>(&'a self, set: &'a Authenticator, hashes: &'a [Vec<u8>]) -> Answer<'a, ()>;
+
+    /// The hashes of the recovery codes that `subscriber` has left.
+    fn recovery_hashes<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, Vec<Vec<u8>>>;
 
     /// How many recovery codes `subscriber` has left.
     fn recovery_codes<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, u32>;

@@ -91,6 +91,10 @@ impl Store for Rehearsal {
         refused()
     }
 
+    fn add_with_codes<'a>(&'a self, _new: &'a [(Authenticator, Vec<Vec<u8>>)]) -> Answer<'a, Added> {
+        refused()
+    }
+
     fn enrol<'a>(
         &'a self,
         _id: &'a ChallengeId,
@@ -165,6 +169,10 @@ impl Store for Rehearsal {
 
     fn set_recovery_codes<'a>(&'a self, _set: &'a Authenticator, _hashes: &'a [Vec<u8>]) -> Answer<'a, ()> {
         refused()
+    }
+
+    fn recovery_hashes<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, Vec<Vec<u8>>> {
+        self.0.recovery_hashes(subscriber)
     }
 
     fn recovery_codes<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, u32> {

@@ -320,16 +320,12 @@ impl Store for SqliteStore {
     }
 
     fn add<'a>(&'a self, authenticators: &'a [Authenticator]) -> Answer<'a, Added> {
+        Box::pin(self.write(move |connection| rows::add(connection, authenticators.iter().map(|new| (new, &[][..])))))
+    }
+
+    fn add_with_codes<'a>(&'a self, new: &'a [(Authenticator, Vec<Vec<u8>>)]) -> Answer<'a, Added> {
         Box::pin(self.write(move |connection| {
-            for authenticator in authenticators {
-                if rows::label_is_taken(connection, authenticator)? {
-                    return Ok(Added::LabelTaken);
-                }
-            }
-            for authenticator in authenticators {
-                rows::insert(connection, authenticator)?;
-            }
-            Ok(Added::Yes)
+            rows::add(connection, new.iter().map(|(authenticator, hashes)| (authenticator, hashes.as_slice())))
         }))
     }
 
@@ -417,6 +413,10 @@ impl Store for SqliteStore {
 
     fn set_recovery_codes<'a>(&'a self, set: &'a Authenticator, hashes: &'a [Vec<u8>]) -> Answer<'a, ()> {
         Box::pin(self.write(move |connection| rows::set_recovery_codes(connection, set, hashes)))
+    }
+
+    fn recovery_hashes<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, Vec<Vec<u8>>> {
+        Box::pin(async move { self.read(|connection| rows::recovery_hashes(connection, subscriber)) })
     }
 
     fn recovery_codes<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, u32> {

@@ -12,7 +12,7 @@ use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
 use crate::policy::cache::{CacheRule, Remembered};
-use crate::store::{Again, Consumed, RECOVERY, Renamed};
+use crate::store::{Added, Again, Consumed, RECOVERY, Renamed};
 
 /// The columns that [`authenticator`] reads, from the id on.
 const COLUMNS: &str = "id,label,algorithm,digits,period,sealed,last_step,created,last_used,kind,disabled,preferred";
@@ -92,6 +92,26 @@ pub fn consume_step(
         .query_row(params![subscriber.as_str(), id.0], |row| row.get(0))
         .optional()?;
     Ok(last.map_or(Consumed::Gone, |last| Consumed::Before { last: u64::try_from(last).unwrap_or(0) }))
+}
+
+/// Enrols each of `new` with the hashes of its recovery codes, or none of them.
+pub fn add<'a>(
+    connection: &Connection,
+    new: impl Iterator<Item = (&'a Authenticator, &'a [Vec<u8>])> + Clone,
+) -> rusqlite::Result<Added> {
+    for (authenticator, _) in new.clone() {
+        if label_is_taken(connection, authenticator)? {
+            return Ok(Added::LabelTaken);
+        }
+        if authenticator.client == RECOVERY && is_enrolled(connection, &authenticator.subscriber, RECOVERY)? {
+            return Ok(Added::NotFirst);
+        }
+    }
+    for (authenticator, hashes) in new {
+        insert(connection, authenticator)?;
+        insert_hashes(connection, authenticator, hashes)?;
+    }
+    Ok(Added::Yes)
 }
 
 pub fn label_is_taken(connection: &Connection, new: &Authenticator) -> rusqlite::Result<bool> {
@@ -354,13 +374,23 @@ pub fn set_recovery_codes(connection: &Connection, set: &Authenticator, hashes: 
     connection.execute("DELETE FROM recovery_code WHERE subscriber = ?1", [subscriber])?;
     connection.execute("DELETE FROM authenticator WHERE subscriber = ?1 AND client = ?2", [subscriber, RECOVERY])?;
     insert(connection, set)?;
+    insert_hashes(connection, set, hashes)
+}
+
+fn insert_hashes(connection: &Connection, set: &Authenticator, hashes: &[Vec<u8>]) -> rusqlite::Result<()> {
     for hash in hashes {
-        connection.execute(
-            "INSERT INTO recovery_code (subscriber, hash, created) VALUES (?1, ?2, ?3)",
-            params![subscriber, hash, integer(set.created)],
-        )?;
+        connection
+            .prepare_cached("INSERT INTO recovery_code (subscriber, hash, created) VALUES (?1, ?2, ?3)")?
+            .execute(params![set.subscriber.as_str(), hash, integer(set.created)])?;
     }
     Ok(())
+}
+
+pub fn recovery_hashes(connection: &Connection, subscriber: &Subscriber) -> rusqlite::Result<Vec<Vec<u8>>> {
+    connection
+        .prepare_cached("SELECT hash FROM recovery_code WHERE subscriber = ?1 AND used IS NULL")?
+        .query_map([subscriber.as_str()], |row| row.get(0))?
+        .collect()
 }
 
 pub fn recovery_codes(connection: &Connection, subscriber: &Subscriber) -> rusqlite::Result<u32> {
