@@ -258,13 +258,55 @@ fn no_code_is_in_the_store_or_in_the_log() {
     codes.push(bypass(&home, "alice", &[]));
     login(&home, 1, &codes[0]);
     login(&home, 2, &format!("{}x", codes[1]));
+    assert_kept_nowhere(&home, &codes);
+}
+
+/// Neither the store nor the log holds a code.
+#[track_caller]
+fn assert_kept_nowhere(home: &Home, codes: &[String]) {
     let mut everything = home.log().into_bytes();
     for entry in std::fs::read_dir(home.store()).unwrap() {
         everything.extend(std::fs::read(entry.unwrap().path()).unwrap());
     }
     for code in codes {
-        for form in [code.replace('-', ""), code] {
+        for form in [code.replace('-', ""), code.clone()] {
             assert!(!everything.windows(form.len()).any(|part| part == form.as_bytes()), "{form}");
         }
     }
+}
+
+#[test]
+fn codes_that_come_with_an_enrolment_count_when_it_is_proved() {
+    let home = Home::init();
+    home.set_clock(NOW);
+    let enroll = |more: &[&str]| parsed(&home, &[&["enroll", "alice", "--json"], more].concat());
+    let codes = |pending: &Value| -> Vec<String> {
+        pending["recovery_codes"].as_array().unwrap().iter().map(|code| code.as_str().unwrap().to_owned()).collect()
+    };
+    let confirm = |pending: &Value| {
+        let code = Phone::with_secret(pending["secret"].as_str().unwrap()).code_at(NOW, 0);
+        home.run(&["enroll", "confirm", pending["challenge"].as_str().unwrap()], &code).ok().stdout
+    };
+    let (first, second) = (enroll(&[]), enroll(&["--label", "second"]));
+    assert_eq!((codes(&first).len(), codes(&second).len()), (10, 10));
+    assert_eq!(login(&home, 1, &codes(&first)[0]).told(), "authentication_failure/not_enrolled");
+    assert_kept_nowhere(&home, &codes(&first));
+
+    assert!(confirm(&first).contains("The recovery codes count from now on."));
+    assert_eq!(left(&home, "alice"), 10);
+    assert!(confirm(&second).contains("do not count: alice has others"));
+    assert_eq!(left(&home, "alice"), 10);
+    assert_eq!(login(&home, 2, &codes(&second)[0]).verdict(), "reject");
+    assert_eq!(login(&home, 3, &codes(&first)[0]).told(), "accept");
+    assert_eq!(codes(&enroll(&["--label", "third"])), Vec::<String>::new(), "there is a set already");
+}
+
+#[test]
+fn where_nobody_is_given_recovery_codes_an_enrolment_brings_none() {
+    let home = Home::init();
+    home.append("[recovery]\ncount = 0\n");
+    let pending = parsed(&home, &["enroll", "alice", "--json"]);
+    assert_eq!(pending["recovery_codes"], json!([]));
+    let done = home.run(&["recovery", "generate", "alice"], "");
+    assert!(done.status == Some(65) && done.stderr.contains("[recovery] count is 0"), "{done:?}");
 }

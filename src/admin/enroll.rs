@@ -48,13 +48,12 @@ pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Re
 /// A new enrolment: opened, shown, and proved where somebody is there to type.
 fn begin(user: &str, new: &New, config: &Path, clock: Clock, out: &mut impl Write) -> Result<(), AdminError> {
     let New { user: _, client, label, confirm, output } = new;
-    pending::check_client(client)?;
     let output = Output::of(output)?;
     if *confirm && output.text == Text::Nothing {
         return Err(AdminError::Usage("--confirm asks on standard output, where --qr-file - goes; name a file".into()));
     }
     let desk = Desk::open(config, clock)?;
-    let pending = Enrolment::open(&desk, user, label.as_deref())?;
+    let pending = Enrolment::open(&desk, user, client, label.as_deref())?;
     let shown = pending.shown();
     let noted = pending.audit(&desk, "enrol_begin", "by an administrator");
     if let Err(error) = noted.and_then(|()| shown.write_files(&desk, &output)) {

@@ -88,8 +88,13 @@ fn take(desk: &Desk, args: &Args, otpauth: &OtpAuth, pending: &[Authenticator]) 
         existing.extend(pending.iter().filter(|p| p.subscriber == subscriber).cloned());
         free_label(&existing, args.label.as_deref())?
     };
-    NewAuthenticator { label: &label, totp: otpauth.totp, secret: &otpauth.secret, last_step: None }
-        .seal(desk, &subscriber)
+    NewAuthenticator {
+        label: &label,
+        kind: crate::otp::uri::Kind::Totp(otpauth.totp),
+        secret: &otpauth.secret,
+        last_step: None,
+    }
+    .seal(desk, &subscriber)
 }
 
 fn add(desk: &Desk, authenticators: &[Authenticator]) -> Result<(), AdminError> {

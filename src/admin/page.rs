@@ -10,9 +10,11 @@ use sha2::{Digest, Sha256};
 use super::enroll::Shown;
 use super::{AdminError, desk, qr};
 use crate::config::{Config, Page};
+use crate::domain::authenticator::{Algorithm, Hotp, Totp};
 use crate::domain::secret::Secret;
 use crate::files::{self, Exposure};
 use crate::otp::qr::Code;
+use crate::otp::uri::Kind;
 use template::{Template, Value};
 
 /// The page as it is where no other template is named.
@@ -67,9 +69,9 @@ const PLACEHOLDERS: &[(&str, Meaning)] = &[
     ("issuer", |shown, _| text_of(shown.enrolment.otpauth.issuer.as_deref().unwrap_or_default())),
     ("label", |shown, _| text_of(&shown.enrolment.label)),
     ("challenge", |shown, _| text_of(&shown.enrolment.challenge.id.0)),
-    ("digits", |shown, _| text_of(&shown.enrolment.otpauth.totp.digits.to_string())),
-    ("period", |shown, _| text_of(&shown.enrolment.otpauth.totp.period.to_string())),
-    ("algorithm", |shown, _| text_of(shown.enrolment.otpauth.totp.algorithm.name())),
+    ("digits", |shown, _| text_of(&parameters(shown).1.to_string())),
+    ("period", |shown, _| text_of(&parameters(shown).2.map(|period| period.to_string()).unwrap_or_default())),
+    ("algorithm", |shown, _| text_of(parameters(shown).0.name())),
     ("expires", |shown, _| text_of(&expires(shown).replace('T', " ").replace('Z', " UTC"))),
     ("expires_iso", |shown, _| text_of(&expires(shown))),
     ("uri", |shown, _| Value::Text(shown.uri.clone())),
@@ -77,7 +79,7 @@ const PLACEHOLDERS: &[(&str, Meaning)] = &[
     ("secret_plain", |shown, _| Value::Text(shown.secret.clone())),
     ("qr", |shown, _| Value::Markup(shown.code.as_ref().map_or_else(|| Secret::new(String::new()), qr::svg))),
     ("qr_side", |shown, _| text_of(&shown.code.as_ref().map_or(0, Code::side).to_string())),
-    ("recovery_codes", |shown, _| Value::Markup(recovery_codes(&shown.recovery_codes))),
+    ("recovery_codes", |shown, _| Value::Markup(recovery_codes(shown.recovery_codes))),
     ("style", |_, page| Value::Markup(Secret::new(style(page)))),
     ("script", |_, _| Value::Markup(Secret::new(format!("<script>{SCRIPT}</script>")))),
     (POLICY, |_, _| text_of(&policy())),
@@ -85,6 +87,14 @@ const PLACEHOLDERS: &[(&str, Meaning)] = &[
 
 fn text_of(text: &str) -> Value {
     Value::Text(Secret::new(text.to_owned()))
+}
+
+/// Algorithm, digits, and the period of a time-based one.
+const fn parameters(shown: &Shown<'_>) -> (Algorithm, u32, Option<u64>) {
+    match shown.enrolment.otpauth.kind {
+        Kind::Totp(Totp { algorithm, digits, period }) => (algorithm, digits, Some(period)),
+        Kind::Hotp(Hotp { algorithm, digits }, _) => (algorithm, digits, None),
+    }
 }
 
 fn expires(shown: &Shown<'_>) -> String {

@@ -10,6 +10,8 @@ use super::audit::Act;
 use super::desk::{self, Desk};
 use super::handed::{new_set, no_randomness};
 use crate::clock::Clock;
+use crate::config::policy::RecoveryOptions;
+use crate::domain::authenticator::Authenticator;
 use crate::domain::claimant::Subscriber;
 use crate::domain::foreign::Foreign;
 use crate::domain::secret::Secret;
@@ -69,17 +71,37 @@ pub fn run(command: &Command, config: &Path, clock: Clock, out: &mut impl Write)
 
 /// Makes new recovery codes for `subscriber`, in place of those of before. This is where they can be seen.
 pub fn generate(desk: &Desk, subscriber: &Subscriber) -> Result<Vec<Secret<String>>, AdminError> {
-    let options = desk.setup.config.policy.recovery();
-    let length = usize::try_from(options.length.0).unwrap_or(12);
-    let (set, scheme) = new_set(desk, subscriber, RECOVERY, LABEL)?;
-    let (mut codes, mut hashes) = (Vec::new(), Vec::new());
-    for _ in 0..options.count.0 {
-        let code = Code::generate(&options.alphabet.0, length).map_err(no_randomness)?;
-        hashes.push(scheme.hash(&code));
-        codes.push(code.shown(options.separator.0, length.div_ceil(2)));
+    let codes = new_codes(&desk.setup.config.policy.recovery())?;
+    if codes.is_empty() {
+        return Err(AdminError::Data("[recovery] count is 0: nobody is given recovery codes here".into()));
     }
+    let (set, hashes) = new_set_of(desk, subscriber, &codes)?;
     desk.settled(desk.store().set_recovery_codes(&set, &hashes))?;
     Ok(codes)
+}
+
+/// New codes, as they are shown; nobody's yet.
+pub fn new_codes(options: &RecoveryOptions) -> Result<Vec<Secret<String>>, AdminError> {
+    let length = usize::try_from(options.length.0).unwrap_or(12);
+    let one = |_| {
+        let code = Code::generate(&options.alphabet.0, length).map_err(no_randomness)?;
+        Ok(code.shown(options.separator.0, length.div_ceil(2)))
+    };
+    (0..options.count.0).map(one).collect()
+}
+
+/// The set that `codes` are for `subscriber`, and their hashes; not yet in the store.
+pub fn new_set_of(
+    desk: &Desk,
+    subscriber: &Subscriber,
+    codes: &[Secret<String>],
+) -> Result<(Authenticator, Vec<Vec<u8>>), AdminError> {
+    let (set, scheme) = new_set(desk, subscriber, RECOVERY, LABEL)?;
+    // Read as whoever types them will be; wiped when dropped.
+    let hash = |code: &Secret<String>| Code::typed(code.expose()).map(|code| scheme.hash(&code));
+    let hashes = codes.iter().map(hash).collect::<Option<_>>();
+    let unreadable = || AdminError::Failed("the recovery codes cannot be read".into());
+    Ok((set, hashes.ok_or_else(unreadable)?))
 }
 
 fn show(subscriber: &Subscriber, codes: &[Secret<String>], json: bool, out: &mut impl Write) -> Result<(), AdminError> {

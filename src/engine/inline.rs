@@ -145,7 +145,7 @@ impl Engine {
                 return self.ask(story, &Prompt::new(&text, OTP, None), Some(&held.id));
             }
         };
-        match self.store.enrol(&held.id, &authenticator, Rank::First, now).await? {
+        match self.store.enrol(&held.id, &authenticator, None, Rank::First, now).await? {
             Added::Yes => {}
             Added::LabelTaken | Added::ChallengeGone | Added::NotFirst => return Err(Denial::ChallengeGone.into()),
         }

@@ -150,32 +150,44 @@ impl OtpAuth {
         }
     }
 
-    /// The URI, its secret in custody. Defaults are left out, as the apps expect.
+    /// The URI, as [`KeyUri::to_uri`] writes it.
     pub fn to_uri(&self) -> Secret<String> {
-        let encode = |text: &str| utf8_percent_encode(text, COMPONENT).to_string();
-        let account = encode(&self.account);
-        // The URI is the secret: it is shown to the person who enrols, and nowhere else.
-        let secret = base32::encode(&self.secret);
-        let mut uri = match &self.issuer {
-            Some(issuer) => format!(
-                "otpauth://totp/{issuer}:{account}?secret={secret}&issuer={issuer}",
-                issuer = encode(issuer),
-                secret = secret.expose()
-            ),
-            None => format!("otpauth://totp/{account}?secret={}", secret.expose()),
-        };
-        if self.totp.algorithm != Algorithm::Sha1 {
-            uri.push_str("&algorithm=");
-            uri.push_str(self.totp.algorithm.name());
-        }
-        if self.totp.digits != 6 {
-            uri.push_str(&format!("&digits={}", self.totp.digits));
-        }
-        if self.totp.period != 30 {
-            uri.push_str(&format!("&period={}", self.totp.period));
-        }
-        Secret::new(uri)
+        written(self.issuer.as_deref(), &self.account, Kind::Totp(self.totp), &self.secret)
     }
+}
+
+impl KeyUri {
+    /// The URI, its secret in custody. Defaults are left out, as the apps expect, but for the counter, which they want.
+    pub fn to_uri(&self) -> Secret<String> {
+        written(self.issuer.as_deref(), &self.account, self.kind, &self.secret)
+    }
+}
+
+fn written(issuer: Option<&str>, account: &str, kind: Kind, secret: &SecretBytes) -> Secret<String> {
+    let encode = |text: &str| utf8_percent_encode(text, COMPONENT).to_string();
+    let (account, issuer) = (encode(account), issuer.map(encode));
+    let (word, algorithm, digits, rest) = match kind {
+        Kind::Totp(Totp { algorithm, digits, period: 30 }) => ("totp", algorithm, digits, String::new()),
+        Kind::Totp(Totp { algorithm, digits, period }) => ("totp", algorithm, digits, format!("&period={period}")),
+        Kind::Hotp(Hotp { algorithm, digits }, counter) => ("hotp", algorithm, digits, format!("&counter={counter}")),
+    };
+    // The URI is the secret: it is shown to the person who enrols, and nowhere else.
+    let secret = base32::encode(secret);
+    let mut uri = match &issuer {
+        Some(issuer) => {
+            format!("otpauth://{word}/{issuer}:{account}?secret={}&issuer={issuer}", secret.expose())
+        }
+        None => format!("otpauth://{word}/{account}?secret={}", secret.expose()),
+    };
+    if algorithm != Algorithm::Sha1 {
+        uri.push_str("&algorithm=");
+        uri.push_str(algorithm.name());
+    }
+    if digits != 6 {
+        uri.push_str(&format!("&digits={digits}"));
+    }
+    uri.push_str(&rest);
+    Secret::new(uri)
 }
 
 /// `Issuer:account` or `account`; the colon may be encoded, and then only the first one separates.
@@ -230,6 +242,19 @@ mod tests {
             assert_eq!((read.issuer.as_deref(), read.account.as_str()), (Some(issuer), account), "{}", uri.expose());
             assert_eq!((read.totp, read.secret.expose()), (written.totp, written.secret.expose()));
         }
+    }
+
+    #[test]
+    fn a_counter_is_written_and_read_back() {
+        let written = KeyUri {
+            issuer: Some("T".into()),
+            account: "bob".into(),
+            kind: Kind::Hotp(Hotp { algorithm: Algorithm::Sha256, digits: 8 }, 7),
+            secret: base32::decode(SECRET).unwrap(),
+        };
+        let uri = written.to_uri();
+        assert!(uri.expose().ends_with("&issuer=T&algorithm=SHA256&digits=8&counter=7"), "{}", uri.expose());
+        assert_eq!(KeyUri::parse(uri.expose()).unwrap().kind, written.kind);
     }
 
     #[test]

@@ -270,7 +270,7 @@ fn challenges_go_forward_only(backend: &dyn Backend) {
     open("c3");
     let enrolled = firsts(backend, |store, racer| {
         let new = authenticator("heidi", &format!("h{racer}"), &format!("label {racer}"));
-        settled(store, store.enrol(&ChallengeId("c3".into()), &new, Rank::Any, NOW)) == Added::Yes
+        settled(store, store.enrol(&ChallengeId("c3".into()), &new, None, Rank::Any, NOW)) == Added::Yes
     });
     assert_eq!(enrolled, 1);
     let heidi = Subscriber::canonical("heidi");
@@ -281,13 +281,33 @@ fn challenges_go_forward_only(backend: &dyn Backend) {
         let id = ChallengeId(format!("c4 {racer}"));
         settled(store, store.open_challenge(&challenge(&id.0)));
         let new = authenticator("oscar", &format!("i{racer}"), &format!("label {racer}"));
-        match settled(store, store.enrol(&id, &new, Rank::First, NOW)) {
+        match settled(store, store.enrol(&id, &new, None, Rank::First, NOW)) {
             Added::Yes => true,
             Added::NotFirst => false,
             other @ (Added::LabelTaken | Added::ChallengeGone) => panic!("{other:?}"),
         }
     });
     assert_eq!(firsts, 1);
+
+    // With its recovery codes, or not at all.
+    let paul = Subscriber::canonical("paul");
+    let set = Authenticator {
+        client: RECOVERY.into(),
+        mechanism: Mechanism::LookUp,
+        ..authenticator("paul", "p0", "recovery codes")
+    };
+    let codes = (set, vec![vec![7; 32], vec![8; 32]]);
+    let enrol = |n: u8| {
+        let id = ChallengeId(format!("c5 {n}"));
+        settled(&*store, store.open_challenge(&challenge(&id.0)));
+        let new = authenticator("paul", &format!("p{n}"), &format!("label {n}"));
+        let added = settled(&*store, store.enrol(&id, &new, Some(&codes), Rank::Any, NOW));
+        (added, settled(&*store, store.challenge(&id, NOW)).unwrap().sealed.is_empty())
+    };
+    assert_eq!(enrol(1), (Added::Yes, true), "and what was sealed is forgotten");
+    assert_eq!(enrol(2), (Added::NotFirst, false));
+    assert_eq!(settled(&*store, store.recovery_codes(&paul)), 2);
+    assert_eq!(settled(&*store, store.authenticators(&paul, "totp")).len(), 1);
 }
 
 fn what_is_held_can_be_renamed_preferred_and_disabled(backend: &dyn Backend) {

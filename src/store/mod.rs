@@ -130,7 +130,7 @@ pub enum Added {
     LabelTaken,
     /// The challenge it hung on is used, expired or gone.
     ChallengeGone,
-    /// The subscriber holds one already, and this one was to be the first.
+    /// The subscriber holds one already, or recovery codes, and this one was to be the first.
     NotFirst,
 }
 
@@ -243,11 +243,14 @@ pub trait Store {
     /// set gets no other.
     fn add_with_codes<'a>(&'a self, new: &'a [(Authenticator, Vec<Vec<u8>>)]) -> Answer<'a, Added>;
 
-    /// Uses the challenge `id`, which waits for a proof at `now`, and enrols `authenticator`, in one step, as `rank` allows.
+    /// Uses the challenge `id`, which waits for a proof at `now`, and enrols `authenticator`, in one step, as `rank` allows;
+    /// with it, where there are `codes`, a set of recovery codes and their hashes, unless the subscriber has such a set. What
+    /// was sealed in the challenge is forgotten.
     fn enrol<'a>(
         &'a self,
         id: &'a ChallengeId,
         authenticator: &'a Authenticator,
+        codes: Option<&'a (Authenticator, Vec<Vec<u8>>)>,
         rank: Rank,
         now: UnixTime,
     ) -> Answer<'a, Added>;

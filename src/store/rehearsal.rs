@@ -99,6 +99,7 @@ impl Store for Rehearsal {
         &'a self,
         _id: &'a ChallengeId,
         _new: &'a Authenticator,
+        _codes: Option<&'a (Authenticator, Vec<Vec<u8>>)>,
         _rank: Rank,
         _now: UnixTime,
     ) -> Answer<'a, Added> {

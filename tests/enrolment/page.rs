@@ -121,7 +121,7 @@ fn a_template_of_one_s_own_stands_in_for_the_page() {
     let (pending, page) = page_of(&home, "Alice", &["--label", "phone"]);
     let text = fs::read_to_string(page).unwrap();
     let (head, line) = text.split_once('\n').unwrap();
-    assert!(head.ends_with("none") && head.contains("--link:#ff0000;") && head.contains("--link:#00ff00;"), "{head}");
+    assert!(head.ends_with("some") && head.contains("--link:#ff0000;") && head.contains("--link:#00ff00;"), "{head}");
     let secret = &pending.secret;
     assert_eq!(line, format!("alice|Alice|phone|6|30|SHA1|2027-01-15 08:15:15 UTC|2027-01-15T08:15:15Z|{secret}"));
 

@@ -22,7 +22,7 @@ pub struct New {
     #[arg(required = true, value_name = "USER")]
     pub user: Option<String>,
 
-    /// The client that will verify it: a section of plugin.ini
+    /// The client that will verify it: totp or hotp
     #[arg(long, value_name = "NAME", default_value = "totp")]
     pub client: String,
 

@@ -9,11 +9,13 @@ use super::pending::Enrolment;
 use super::seal::NewAuthenticator;
 use crate::admin::AdminError;
 use crate::admin::desk::{self, Desk};
+use crate::admin::recovery;
 use crate::domain::foreign::Foreign;
 use crate::domain::secret::TypedCode;
 use crate::otp::typed;
+use crate::otp::uri::Kind;
 use crate::otp::window::{Match, Verifier};
-use crate::store::{Added, Rank};
+use crate::store::{Added, RECOVERY, Rank};
 
 impl Enrolment {
     /// Takes codes from standard input until one proves the secret.
@@ -33,7 +35,7 @@ impl Enrolment {
             match self.prove(desk, &code)? {
                 Match::Step(step) => return self.complete(desk, step, json, out),
                 Match::Outside { step: _, offset } => {
-                    let seconds = offset.unsigned_abs().saturating_mul(self.otpauth.totp.period);
+                    let seconds = offset.unsigned_abs().saturating_mul(self.period());
                     let direction = if offset > 0 { "fast" } else { "slow" };
                     let advice = format!(
                         "the code is right, but the app's clock is about {seconds} s {direction} of this machine's: set both by the network"
@@ -54,44 +56,89 @@ impl Enrolment {
         Ok(())
     }
 
+    /// Seconds in a time step; a counter has none.
+    const fn period(&self) -> u64 {
+        match self.otpauth.kind {
+            Kind::Totp(totp) => totp.period,
+            Kind::Hotp(_, _) => 0,
+        }
+    }
+
+    /// Where the code belongs: to a time step near now, or to a counter near the first.
     fn prove(&self, desk: &Desk, code: &TypedCode) -> Result<Match, AdminError> {
-        let verifier = Verifier::new(self.otpauth.totp, &self.otpauth.secret)
-            .map_err(|error| AdminError::Failed(error.to_string()))?;
+        let (config, secret) = (&desk.setup.config, &self.otpauth.secret);
+        let (verifier, digits) = match self.otpauth.kind {
+            Kind::Totp(totp) => (Verifier::new(totp, secret), totp.digits),
+            Kind::Hotp(hotp, _) => (Verifier::by_counter(hotp, secret), hotp.digits),
+        };
+        let verifier = verifier.map_err(|error| AdminError::Failed(error.to_string()))?;
         // Read as the digits that were meant; wiped when dropped.
-        let code = typed::code(code.expose(), self.otpauth.totp.digits);
-        let window = desk.setup.config.totp.valid_window.0.into();
-        Ok(code.map_or(Match::Nowhere, |code| verifier.find(&code, desk.now(), window)))
+        let Some(code) = typed::code(code.expose(), digits) else { return Ok(Match::Nowhere) };
+        Ok(match self.otpauth.kind {
+            Kind::Totp(_) => verifier.find(&code, desk.now(), config.totp.valid_window.0.into()),
+            Kind::Hotp(_, first) => {
+                let last = first.saturating_add(config.policy.hotp().look_ahead.0.into());
+                verifier.find_counter(&code, first, last).map_or(Match::Nowhere, Match::Step)
+            }
+        })
     }
 
     /// The proved authenticator; the code that proved it is used.
     fn complete(&self, desk: &Desk, step: u64, json: bool, out: &mut impl Write) -> Result<(), AdminError> {
         let new = NewAuthenticator {
             label: &self.label,
-            totp: self.otpauth.totp,
+            kind: self.otpauth.kind,
             secret: &self.otpauth.secret,
             last_step: Some(step),
         };
         let authenticator = new.seal(desk, &self.challenge.subscriber)?;
         self.audit(desk, "enrol", "a code proved it")?;
-        match desk.settled(desk.store().enrol(&self.challenge.id, &authenticator, Rank::Any, desk.now()))? {
+        let subscriber = &self.challenge.subscriber;
+        // Another enrolment, begun with this one, may have brought some.
+        let has_set = desk.authenticators_of(subscriber)?.iter().any(|held| held.client == RECOVERY);
+        let (codes, count) = match (self.recovery_codes.as_slice(), has_set) {
+            ([], _) => (None, RecoveryCodes::NoneShown),
+            (_, true) => (None, RecoveryCodes::Void),
+            (codes, false) => (Some(recovery::new_set_of(desk, subscriber, codes)?), RecoveryCodes::Good),
+        };
+        let (id, codes, now) = (&self.challenge.id, codes.as_ref(), desk.now());
+        match desk.settled(desk.store().enrol(id, &authenticator, codes, Rank::Any, now))? {
             Added::Yes => {}
             Added::LabelTaken => return Err(label_taken(&self.label)),
-            Added::ChallengeGone | Added::NotFirst => {
-                return Err(AdminError::Data("the enrolment is over; begin a new one".into()));
+            Added::NotFirst => {
+                return Err(AdminError::Data("recovery codes were made at the same moment; confirm it again".into()));
             }
+            Added::ChallengeGone => return Err(AdminError::Data("the enrolment is over; begin a new one".into())),
         }
         if json {
-            let done = json!({"enrolled": true, "user": self.challenge.subscriber.as_str(), "authenticator": authenticator.id.0});
+            let done = json!({
+                "enrolled": true,
+                "user": subscriber.as_str(),
+                "authenticator": authenticator.id.0,
+                "recovery_codes_count": matches!(count, RecoveryCodes::Good),
+            });
             return Ok(writeln!(out, "{done}")?);
         }
-        let user = Foreign(self.challenge.subscriber.as_str());
+        let user = Foreign(subscriber.as_str());
         writeln!(
             out,
             "{user} is enrolled with \"{}\" ({}). The code is used; the next login takes the next one.",
             self.label, authenticator.id.0
         )?;
+        match count {
+            RecoveryCodes::NoneShown => {}
+            RecoveryCodes::Good => writeln!(out, "The recovery codes count from now on.")?,
+            RecoveryCodes::Void => writeln!(out, "The recovery codes shown with it do not count: {user} has others.")?,
+        }
         Ok(())
     }
+}
+
+/// What becomes of the recovery codes that were shown with an enrolment.
+enum RecoveryCodes {
+    NoneShown,
+    Good,
+    Void,
 }
 
 fn read_code(input: &mut impl BufRead) -> Result<TypedCode, AdminError> {

@@ -3,14 +3,19 @@
 use crate::admin::AdminError;
 use crate::admin::audit::Act;
 use crate::admin::desk::{self, Desk};
-use crate::config::value::ClientName;
-use crate::domain::authenticator::Totp;
+use crate::admin::recovery;
+use crate::config::Config;
+use crate::config::value::{ClientName, Value};
+use crate::domain::authenticator::{Hotp, Totp};
 use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::foreign::Foreign;
-use crate::domain::secret::SecretBytes;
-use crate::otp::uri::OtpAuth;
+use crate::domain::secret::{Secret, SecretBytes};
+use crate::otp::uri::{KeyUri, Kind};
 use crate::secret::keys;
 use crate::secret::seal::authenticator_place;
+use crate::store::RECOVERY;
+
+use zeroize::Zeroizing;
 
 use super::label::free_label;
 
@@ -18,31 +23,40 @@ use super::label::free_label;
 pub struct Enrolment {
     pub challenge: Challenge,
     pub label: String,
-    pub otpauth: OtpAuth,
+    pub otpauth: KeyUri,
+    /// Recovery codes that count once it is proved; none where the subscriber has some already.
+    pub recovery_codes: Vec<Secret<String>>,
 }
 
 impl Enrolment {
     /// A new one for `user`, which stands in the store when this returns.
-    pub fn open(desk: &Desk, user: &str, label: Option<&str>) -> Result<Self, AdminError> {
+    pub fn open(desk: &Desk, user: &str, client: &str, label: Option<&str>) -> Result<Self, AdminError> {
+        let config = &desk.setup.config;
+        let kind = new_kind(config, client)?;
         let subscriber = desk::subscriber(user)?;
-        let options = &desk.setup.config.totp;
-        let label = free_label(&desk.authenticators_of(&subscriber)?, label)?;
-        let otpauth = OtpAuth {
-            issuer: Some(options.issuer.clone()),
+        let held = desk.authenticators_of(&subscriber)?;
+        let label = free_label(&held, label)?;
+        let recovery_codes = match held.iter().any(|known| known.client == RECOVERY) {
+            true => Vec::new(),
+            false => recovery::new_codes(&config.policy.recovery())?,
+        };
+        let otpauth = KeyUri {
+            issuer: Some(config.totp.issuer.clone()),
             account: user.trim().to_owned(),
-            totp: Totp { algorithm: options.algorithm, digits: options.digits.0, period: options.period.0 },
-            secret: new_secret(usize::try_from(options.secret_bytes.0).unwrap_or(20))?,
+            kind,
+            secret: new_secret(usize::try_from(config.totp.secret_bytes.0).unwrap_or(20))?,
         };
         let id = ChallengeId(desk::random_text::<16>()?);
-        // Sealed at once.
+        // Sealed at once: the URI, and a line for each recovery code.
+        let mut plain = Zeroizing::new(otpauth.to_uri().expose().clone());
+        for code in &recovery_codes {
+            plain.push('\n');
+            plain.push_str(code.expose());
+        }
         let sealed = desk
             .setup
             .sealer
-            .seal(
-                keys::Purpose::Challenge,
-                &authenticator_place(&subscriber, &id.0),
-                otpauth.to_uri().expose().as_bytes(),
-            )
+            .seal(keys::Purpose::Challenge, &authenticator_place(&subscriber, &id.0), plain.as_bytes())
             .map_err(|error| AdminError::Failed(error.to_string()))?;
         let limits = desk.setup.config.challenge();
         let created = desk.now();
@@ -58,7 +72,7 @@ impl Enrolment {
             tries_left: limits.tries.0,
         };
         desk.settled(desk.store().open_challenge(&challenge))?;
-        Ok(Self { challenge, label, otpauth })
+        Ok(Self { challenge, label, otpauth, recovery_codes })
     }
 
     /// The pending one called `id`.
@@ -79,17 +93,17 @@ impl Enrolment {
             State::InProcess | State::Confirmed | State::Failed => return Err(gone("is over")),
         }
         let place = authenticator_place(&challenge.subscriber, &challenge.id.0);
-        let uri = desk
+        let plain = desk
             .setup
             .sealer
             .open(keys::Purpose::Challenge, &place, &challenge.sealed)
             .map_err(|error| AdminError::Failed(error.to_string()))?;
         // Parsed at once; it was written by this program.
-        let otpauth = std::str::from_utf8(uri.expose())
-            .ok()
-            .and_then(|uri| OtpAuth::parse(uri).ok())
-            .ok_or_else(|| AdminError::Failed("the pending enrolment cannot be read".into()))?;
-        Ok(Self { label: challenge.binding.clone(), challenge, otpauth })
+        let mut lines = std::str::from_utf8(plain.expose()).unwrap_or_default().lines();
+        let otpauth = lines.next().and_then(|uri| KeyUri::parse(uri).ok());
+        let otpauth = otpauth.ok_or_else(|| AdminError::Failed("the pending enrolment cannot be read".into()))?;
+        let recovery_codes = lines.map(|code| Secret::new(code.to_owned())).collect();
+        Ok(Self { label: challenge.binding.clone(), challenge, otpauth, recovery_codes })
     }
 
     /// Writes to the log what is done with it, before it is done: whoever sees the secret can make codes.
@@ -104,19 +118,26 @@ impl Enrolment {
     }
 }
 
-/// Whether `client` is one whose authenticators are enrolled here.
+/// What is new of an authenticator that `client` verifies.
 ///
 /// # Errors
-/// Where it is another, with what it could be.
-pub fn check_client(client: &str) -> Result<(), AdminError> {
-    let known = ClientName::Totp.section();
-    if client == known {
-        return Ok(());
+/// Where its authenticators are not enrolled here, with whose are.
+fn new_kind(config: &Config, client: &str) -> Result<Kind, AdminError> {
+    match ClientName::parse(client) {
+        Some(ClientName::Totp) => {
+            let options = &config.totp;
+            let (algorithm, digits, period) = (options.algorithm, options.digits.0, options.period.0);
+            Ok(Kind::Totp(Totp { algorithm, digits, period }))
+        }
+        Some(ClientName::Hotp) => {
+            let options = config.policy.hotp();
+            Ok(Kind::Hotp(Hotp { algorithm: options.algorithm, digits: options.digits.0 }, 0))
+        }
+        Some(_) | None => Err(AdminError::Usage(format!(
+            "--client: expected totp or hotp, found \"{}\"; a remote service enrols its users itself",
+            Foreign(client)
+        ))),
     }
-    Err(AdminError::Usage(format!(
-        "--client: expected {known}, found \"{}\"; a remote service enrols its users itself",
-        Foreign(client)
-    )))
 }
 
 fn new_secret(bytes: usize) -> Result<SecretBytes, AdminError> {

@@ -2,16 +2,26 @@
 
 use crate::admin::AdminError;
 use crate::admin::desk::{self, Desk};
-use crate::domain::authenticator::{Authenticator, Mechanism, Standing, Totp};
+use crate::config::value::ClientName;
+use crate::domain::authenticator::{Authenticator, Mechanism, Standing};
 use crate::domain::claimant::Subscriber;
 use crate::domain::secret::SecretBytes;
+use crate::otp::uri::Kind;
 use crate::secret::keys;
 use crate::secret::seal::authenticator_place;
+
+/// Who verifies an authenticator of this kind.
+pub const fn client(kind: Kind) -> ClientName {
+    match kind {
+        Kind::Totp(_) => ClientName::Totp,
+        Kind::Hotp(_, _) => ClientName::Hotp,
+    }
+}
 
 /// What an authenticator is made of.
 pub struct NewAuthenticator<'a> {
     pub label: &'a str,
-    pub totp: Totp,
+    pub kind: Kind,
     pub secret: &'a SecretBytes,
     pub last_step: Option<u64>,
 }
@@ -29,9 +39,12 @@ impl NewAuthenticator<'_> {
         Ok(Authenticator {
             id,
             subscriber: subscriber.clone(),
-            client: "totp".into(),
+            client: client(self.kind).section().into_owned(),
             label: self.label.to_owned(),
-            mechanism: Mechanism::Totp(self.totp),
+            mechanism: match self.kind {
+                Kind::Totp(totp) => Mechanism::Totp(totp),
+                Kind::Hotp(hotp, _) => Mechanism::Hotp(hotp),
+            },
             sealed,
             last_step: self.last_step,
             created: desk.now(),

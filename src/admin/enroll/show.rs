@@ -21,7 +21,7 @@ pub struct Shown<'a> {
     /// The QR code of the URI, where it is not too long for one.
     pub code: Option<Code>,
     /// What stands in for the authenticator when it is lost.
-    pub recovery_codes: Vec<Secret<String>>,
+    pub recovery_codes: &'a [Secret<String>],
 }
 
 impl Enrolment {
@@ -30,7 +30,7 @@ impl Enrolment {
         let (uri, secret) = (self.otpauth.to_uri(), base32::encode(&self.otpauth.secret));
         // The code is another form of the secret, for those who may see it.
         let code = Code::of(uri.expose());
-        Shown { enrolment: self, uri, secret, code, recovery_codes: Vec::new() }
+        Shown { enrolment: self, uri, secret, code, recovery_codes: &self.recovery_codes }
     }
 }
 
@@ -67,6 +67,13 @@ impl Shown<'_> {
             Text::Secret(_) | Text::Files => {
                 for path in output.files() {
                     writeln!(out, "{}: written; whoever reads it has the secret", path.display())?;
+                }
+                if matches!(output.text, Text::Files) && output.page.is_none() && !self.recovery_codes.is_empty() {
+                    let id = &self.enrolment.challenge.id.0;
+                    writeln!(
+                        out,
+                        "Recovery codes come with it, which are not in the picture: countersign enroll show {id}"
+                    )?;
                 }
             }
         }
@@ -114,6 +121,17 @@ impl Shown<'_> {
         // Whoever enrols has to see it; only their screen does.
         writeln!(out, "{how:20} {}", self.grouped().expose())?;
         writeln!(out, "{:20} {}\n", "or open the URI:", self.uri.expose())?;
+        if !self.recovery_codes.is_empty() {
+            writeln!(
+                out,
+                "Keep these recovery codes, each good once when the app is lost; they count with the enrolment:\n"
+            )?;
+            for code in self.recovery_codes {
+                // Shown to whoever enrols, until the enrolment is over.
+                writeln!(out, "  {}", code.expose())?;
+            }
+            writeln!(out)?;
+        }
         Ok(())
     }
 

@@ -176,8 +176,8 @@ options! {
 options! {
     /// `[recovery]`.
     RecoveryOptions {
-        /// How many recovery codes somebody is given at once.
-        count: Count<1, 100> = "10";
+        /// How many recovery codes somebody is given at once, with an enrolment or after it; 0 gives none.
+        count: Count<0, 100> = "10";
         /// How many characters of the alphabet a code has.
         length: Count<10, 64> = "12";
         /// The characters of a code; upper and lower case are the same.

@@ -333,22 +333,11 @@ impl Store for SqliteStore {
         &'a self,
         id: &'a ChallengeId,
         authenticator: &'a Authenticator,
+        codes: Option<&'a (Authenticator, Vec<Vec<u8>>)>,
         rank: Rank,
         now: UnixTime,
     ) -> Answer<'a, Added> {
-        Box::pin(self.write(move |connection| {
-            if rank == Rank::First && rows::is_enrolled(connection, &authenticator.subscriber, &authenticator.client)? {
-                return Ok(Added::NotFirst);
-            }
-            if rows::label_is_taken(connection, authenticator)? {
-                return Ok(Added::LabelTaken);
-            }
-            if !rows::move_challenge(connection, id, State::New, State::Used, now)? {
-                return Ok(Added::ChallengeGone);
-            }
-            rows::insert(connection, authenticator)?;
-            Ok(Added::Yes)
-        }))
+        Box::pin(self.write(move |connection| rows::enrol(connection, id, authenticator, codes, rank, now)))
     }
 
     fn list<'a>(&'a self, after: Option<&'a Authenticator>, limit: u32) -> Answer<'a, Vec<Authenticator>> {

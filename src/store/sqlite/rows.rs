@@ -12,7 +12,7 @@ use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
 use crate::policy::cache::{CacheRule, Remembered};
-use crate::store::{Added, Again, Consumed, RECOVERY, Renamed};
+use crate::store::{Added, Again, Consumed, RECOVERY, Rank, Renamed};
 
 /// The columns that [`authenticator`] reads, from the id on.
 const COLUMNS: &str = "id,label,algorithm,digits,period,sealed,last_step,created,last_used,kind,disabled,preferred";
@@ -110,6 +110,36 @@ pub fn add<'a>(
     for (authenticator, hashes) in new {
         insert(connection, authenticator)?;
         insert_hashes(connection, authenticator, hashes)?;
+    }
+    Ok(Added::Yes)
+}
+
+pub fn enrol(
+    connection: &Connection,
+    id: &ChallengeId,
+    authenticator: &Authenticator,
+    codes: Option<&(Authenticator, Vec<Vec<u8>>)>,
+    rank: Rank,
+    now: UnixTime,
+) -> rusqlite::Result<Added> {
+    if rank == Rank::First && is_enrolled(connection, &authenticator.subscriber, &authenticator.client)? {
+        return Ok(Added::NotFirst);
+    }
+    if label_is_taken(connection, authenticator)? {
+        return Ok(Added::LabelTaken);
+    }
+    if codes.is_some() && is_enrolled(connection, &authenticator.subscriber, RECOVERY)? {
+        return Ok(Added::NotFirst);
+    }
+    if !move_challenge(connection, id, State::New, State::Used, now)? {
+        return Ok(Added::ChallengeGone);
+    }
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.execute("UPDATE challenge SET sealed = x'' WHERE id = ?1", [&id.0])?;
+    insert(connection, authenticator)?;
+    if let Some((set, hashes)) = codes {
+        insert(connection, set)?;
+        insert_hashes(connection, set, hashes)?;
     }
     Ok(Added::Yes)
 }
