@@ -12,7 +12,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 pub use args::Args;
-pub use label::{LABEL, free_label, label_taken};
+pub use label::LABEL;
 pub use seal::NewAuthenticator;
 pub use show::Shown;
 

@@ -39,7 +39,7 @@ pub struct Args {
 }
 
 /// What the set of codes is called.
-const LABEL: &str = "recovery codes";
+pub const LABEL: &str = "recovery codes";
 
 /// Runs the command.
 pub fn run(command: &Command, config: &Path, clock: Clock, out: &mut impl Write) -> Result<(), AdminError> {
