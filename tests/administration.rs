@@ -1132,6 +1132,8 @@ fn the_help_of_each_command_tells_its_options() {
                 "skip-flawed",
             ],
         ),
+        ("import backup", &["key-file", "only", "dry-run", "skip-existing", "skip-flawed"]),
+        ("export", &["key-file", "new-key-file", "user"]),
         ("list", &["user", "client", "state", "json"]),
         ("authenticator", &[]),
         ("authenticator list", &["user", "client", "state", "json"]),

@@ -8,6 +8,8 @@
     reason = "a test ends where its helpers fail"
 )]
 
+#[path = "import/backup.rs"]
+mod backup;
 #[expect(dead_code, reason = "no test uses all of the rig")]
 mod rig;
 #[path = "import/rules.rs"]

@@ -2,6 +2,7 @@
 
 mod audit;
 mod authenticator;
+mod backup;
 mod check;
 mod client;
 mod demo;
@@ -10,6 +11,7 @@ mod doctor;
 mod documents;
 mod enroll;
 mod explain;
+mod export;
 mod gateway;
 mod handed;
 mod import;
@@ -75,6 +77,8 @@ enum Command {
     /// Take over authenticators that exist already
     #[command(subcommand)]
     Import(import::Command),
+    /// Write a sealed backup of everything that is enrolled; import backup reads it
+    Export(export::Args),
     /// List who is enrolled
     List(list::ListArgs),
     /// Show what is known of one user: authenticators, failures, waits; never a secret
@@ -204,6 +208,7 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
         Command::Init(args) => init::run(&args, out),
         Command::Enroll(args) => enroll::run(&args, &config, clock, out),
         Command::Import(command) => import::run(&command, &config, clock, out),
+        Command::Export(args) => export::run(&args, &config, clock, out),
         Command::List(args) => list::list(&args, &config, out),
         Command::Show(args) => list::show(&args, &config, clock, out),
         Command::Authenticator(command) => authenticator::run(&command, &config, clock, out),

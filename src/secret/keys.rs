@@ -37,10 +37,12 @@ pub enum Purpose {
     Challenge,
     /// Cookies.
     Cookie,
+    /// Backups, under keys that are made for them.
+    Backup,
 }
 
 impl Purpose {
-    const ALL: [Self; 3] = [Self::Authenticator, Self::Challenge, Self::Cookie];
+    const ALL: [Self; 4] = [Self::Authenticator, Self::Challenge, Self::Cookie, Self::Backup];
 
     /// The label that separates the derived keys (HKDF's info, RFC 5869).
     pub const fn label(self) -> &'static [u8] {
@@ -48,6 +50,7 @@ impl Purpose {
             Self::Authenticator => b"countersign v1 authenticator secret",
             Self::Challenge => b"countersign v1 challenge",
             Self::Cookie => b"countersign v1 cookie",
+            Self::Backup => b"countersign v1 backup",
         }
     }
 }

@@ -233,6 +233,7 @@ fn garbage_is_refused_by_every_source() {
             &["home-assistant"],
             &["piccolo", "--key-file", key],
             &["pskc", "--user", "a", "--key-file", key],
+            &["backup", "--key-file", key],
         ] {
             if source[0] == "piccolo" && garbage == "[]" {
                 continue;

@@ -3,6 +3,7 @@
 //! Each source is one file: a pure function from text to what comes. Whose that is, and whether it is good enough, is decided
 //! in one place for all of them, and everything is enrolled in one step or nothing is.
 
+mod backup;
 mod batch;
 mod cbc;
 mod codes;
@@ -46,6 +47,8 @@ pub enum Command {
     Piccolo(Sealed),
     /// PSKC (RFC 6030), as privacyIDEA and vendors of tokens write it; called by user id or serial number
     Pskc(Tokens),
+    /// What countersign export wrote
+    Backup(FromBackup),
 }
 
 /// What every source takes.
@@ -150,6 +153,21 @@ pub struct Tokens {
     unnamed: Unnamed,
 }
 
+/// What a backup takes.
+#[derive(Debug, clap::Args)]
+pub struct FromBackup {
+    /// The file with the key that export made or was given
+    #[arg(long, value_name = "FILE")]
+    key_file: PathBuf,
+
+    /// Restore this user only; may be there several times
+    #[arg(long, value_name = "USER")]
+    only: Vec<String>,
+
+    #[command(flatten)]
+    common: Common,
+}
+
 /// Imports what the source holds, all of it or nothing.
 pub fn run(command: &Command, config: &Path, clock: Clock, out: &mut impl Write) -> Result<(), AdminError> {
     let desk = Desk::open(config, clock)?;
@@ -169,6 +187,7 @@ pub fn run(command: &Command, config: &Path, clock: Clock, out: &mut impl Write)
         Command::Pskc(args) => {
             args.unnamed.run(&desk, out, args.key_file.as_deref(), |text, key| pskc::read(text.expose(), key))
         }
+        Command::Backup(args) => args.run(&desk, out),
     }
 }
 
@@ -245,6 +264,17 @@ impl Named {
         let Self { only, map, source } = self;
         let names = map.as_deref().map(input::names).transpose()?;
         source.run(desk, out, key, Order { only: subscribers(only)?, names, ..Order::default() }, read)
+    }
+}
+
+impl FromBackup {
+    fn run(&self, desk: &Desk, out: &mut impl Write) -> Result<(), AdminError> {
+        let Self { key_file, only, common } = self;
+        let sealed = input::source(common.file.as_deref())?;
+        let mut batch = common.batch(desk);
+        // Sealed still: what is exposed is for whoever has its key.
+        backup::take(&mut batch, desk, sealed.expose(), key_file, &subscribers(only)?)?;
+        batch.finish(common.mode(), Telling::Count, out)
     }
 }
 
