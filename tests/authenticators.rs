@@ -161,7 +161,9 @@ fn what_an_administrator_does_is_in_the_log() {
     home.run(&["remove", "alice", "--all", "--override-reason", "left"], "").ok();
     let log = home.log();
     let lines: Vec<&str> = log.lines().filter(|line| line.contains("action=")).collect();
-    assert_eq!(lines.len(), 3, "{log}");
+    assert_eq!(lines.len(), 5, "{log}");
+    let (imports, lines) = lines.split_at(2);
+    assert!(imports.iter().all(|line| line.contains("action=\"import\" subscriber=\"alice\"")), "{log}");
     assert!(lines[0].contains("action=\"disable\" subscriber=\"alice\""), "{log}");
     assert!(lines[0].contains("grounds=\"override: lost<U+000A>verdict=accept\""), "{log}");
     assert!(lines[1..].iter().all(|line| line.contains("action=\"remove\"") && line.contains("override: left")));

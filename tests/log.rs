@@ -160,9 +160,10 @@ fn audit_of_session<'a>(lines: &'a [Line], session: &str) -> &'a Line {
 fn each_verdict_has_one_audit_line_with_what_an_operator_looks_for() {
     for (format, read) in FORMATS {
         let phone = Phone::new(1);
-        let home = Home::with(&[("alice", &phone)]);
-        home.set_clock(NOW);
+        let home = Home::init();
         home.set("logging", "format", format);
+        home.import("alice", &phone);
+        home.set_clock(NOW);
         let typed = |session: &str, code: &str| json!({"session_id": session, "client_ip": "192.0.2.7", "key_value_pairs": {"otp": code}});
         let right = phone.code_at(NOW, 0);
         let asked = home.ask_one(&request(1, "Alice", json!({"session_id": "asked"})));

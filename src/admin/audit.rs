@@ -1,5 +1,6 @@
 //! What an administrator did, in the log that the verdicts are in.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 
 use super::AdminError;
@@ -7,6 +8,7 @@ use super::desk::Desk;
 use crate::config::value::Destination;
 use crate::domain::claimant::Subscriber;
 use crate::domain::foreign::Foreign;
+use crate::files::FileError;
 use crate::log::Log;
 use crate::net::once;
 
@@ -55,7 +57,12 @@ impl Desk {
             return Ok(());
         }
         let store = std::fs::metadata(self.setup.store.directory())?;
-        crate::files::create_private(path, b"")?;
+        match crate::files::create_private(path, b"") {
+            Ok(()) => {}
+            // By another command, at the same moment.
+            Err(FileError::Io { path: _, error }) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
         // Only root serves for somebody else, and only root can.
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::chown(path, Some(store.uid()), Some(store.gid()))?;

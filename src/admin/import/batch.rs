@@ -7,6 +7,7 @@ use subtle::ConstantTimeEq;
 
 use super::incoming::Flaw;
 use crate::admin::AdminError;
+use crate::admin::audit::Act;
 use crate::admin::desk::Desk;
 use crate::domain::authenticator::{Authenticator, Hotp, Mechanism, Totp};
 use crate::domain::claimant::Subscriber;
@@ -169,6 +170,10 @@ impl<'a> Batch<'a> {
         if new.is_empty() {
             writeln!(out, "0 enrolled")?;
             return Ok(());
+        }
+        for (one, _) in &new {
+            let grounds = "by an administrator";
+            desk.audit(&Act { action: "import", subscriber: &one.subscriber, what: &one.label, grounds })?;
         }
         match desk.settled(desk.store().add_with_codes(&new))? {
             Added::Yes => {}
