@@ -6,9 +6,11 @@
 pub mod description;
 pub mod diagnosis;
 pub mod duo;
+pub mod fixed;
 pub mod generic;
 pub mod hotp;
 pub mod http;
+pub mod notify;
 pub mod oidc;
 pub mod okta;
 pub mod privacyidea;
@@ -103,6 +105,9 @@ pub enum Offered {
     Refused(Denial),
 }
 
+/// How often the question of a client can be answered wrongly before it is over, where the client says nothing else.
+pub const TRIES: u32 = 3;
+
 /// A second factor, verified here or by a service. One instance a section of plugin.ini, built once, connecting lazily.
 pub trait MfaClient {
     /// The section of plugin.ini that configures it.
@@ -161,13 +166,19 @@ pub trait MfaClient {
         Ok(Offered::Refused(Denial::ChallengeGone))
     }
 
+    /// How often one of its questions can be answered wrongly before it is over.
+    fn tries(&self) -> u32 {
+        TRIES
+    }
+
     /// Whether what was typed asks for a push and is no code: what holds for pushes is then looked at before it is sent.
     fn starts_push(&self, _typed: &TypedCode) -> bool {
         false
     }
 
     /// Verifies what the claimant typed; `state` is what came with the question that it answers, if a client asked it. Also
-    /// where a push waits and a code is typed in its place.
+    /// where a push waits and a code is typed in its place. A question in answer to a question takes its place, or where the
+    /// same `state` comes with it, is the same once more.
     fn otp_authenticate<'a>(
         &'a self,
         attempt: &'a Attempt<'a>,
@@ -447,6 +458,11 @@ fn wire(name: &ClientName, parts: &Parts<'_>) -> Option<Wired> {
         ClientName::Http(service) => {
             Rc::new(generic::GenericClient::new(name.section().into_owned(), sections.http.get(service)?, parts))
         }
+        ClientName::Notify(service) => {
+            let options = sections.notify.get(service)?;
+            Rc::new(notify::NotifyClient::new(name.section().into_owned(), options, parts)?)
+        }
+        ClientName::Fixed => Rc::new(fixed::FixedClient::new(sections.fixed.as_ref()?)),
     };
     let remote = sections.remote(name);
     Some(Wired {

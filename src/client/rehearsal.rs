@@ -65,6 +65,10 @@ impl MfaClient for Rehearsal {
         self.0.kept()
     }
 
+    fn tries(&self) -> u32 {
+        self.0.tries()
+    }
+
     fn starts_push(&self, typed: &TypedCode) -> bool {
         self.0.starts_push(typed)
     }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use super::credentials::CREDENTIALS_DECLARED;
 use super::declare::{self, SectionDeclaration};
 use super::enrolment::is_enrolment_section;
+use super::fixed::{Fixed, is_fixed_section};
 use super::http::{HttpService, is_http_section};
 use super::ini::Section;
 use super::known;
 use super::mistake::{Mistakes, suggestion};
 use super::network::{Network, is_network_section};
+use super::notify::{NotifyOptions, NotifyServices, is_notify_section};
 use super::options::DECLARED;
 use super::policy::is_policy_section;
 use super::value::{
@@ -106,6 +108,10 @@ macro_rules! client_sections {
             pub yubico_keys: YubicoKeys,
             /// `[http NAME]`, by name.
             pub http: BTreeMap<String, HttpService>,
+            /// `[notify NAME]`, by name.
+            pub notify: NotifyServices,
+            /// `[fixed]`.
+            pub fixed: Option<Box<Fixed>>,
             /// What holds for all of them.
             pub network: Network,
         }
@@ -127,7 +133,10 @@ macro_rules! client_sections {
             pub fn remotes(&self) -> impl Iterator<Item = (ClientName, &Remote)> {
                 let named = [ $( (ClientName::$Section, self.$section.as_ref().map(|s| &s.remote)), )+ ];
                 let generic = self.http.iter().map(|(name, service)| (ClientName::Http(name.clone()), &service.remote));
-                named.into_iter().filter_map(|(name, remote)| remote.map(|remote| (name, remote))).chain(generic)
+                let notify =
+                    self.notify.iter().map(|(name, service)| (ClientName::Notify(name.clone()), &service.remote));
+                let named = named.into_iter().filter_map(|(name, remote)| remote.map(|remote| (name, remote)));
+                named.chain(generic).chain(notify)
             }
 
             /// Tells every section what holds for all.
@@ -135,6 +144,9 @@ macro_rules! client_sections {
                 $( if let Some(section) = &mut self.$section { section.remote.network = self.network.clone(); } )+
                 for service in self.http.values_mut() {
                     service.remote_mut().network = self.network.clone();
+                }
+                for service in self.notify.values_mut() {
+                    service.remote.network = self.network.clone();
                 }
             }
         }
@@ -295,6 +307,8 @@ impl ClientSections {
             } else if section.name == YubicoKeys::SECTION {
                 read.yubico_keys = YubicoKeys::read(section, mistakes);
             } else if !is_http_section(&section.name)
+                && !is_notify_section(&section.name)
+                && !is_fixed_section(&section.name)
                 && !is_policy_section(&section.name)
                 && !is_network_section(&section.name)
                 && !is_enrolment_section(&section.name)
@@ -309,6 +323,8 @@ impl ClientSections {
             }
         }
         read.http = HttpService::read_all(sections, mistakes);
+        read.notify = NotifyOptions::read_all(sections, mistakes);
+        read.fixed = Fixed::of(sections, mistakes).map(Box::new);
         read.network = Network::of(sections, mistakes);
         read.connect();
         if read.push.is_none() && read.remotes().next().is_some() {
@@ -328,6 +344,8 @@ impl ClientSections {
             ClientName::Yubico => self.yubico.is_some(),
             ClientName::Oidc => self.oidc.is_some(),
             ClientName::Http(service) => self.http.contains_key(service),
+            ClientName::Notify(service) => self.notify.contains_key(service),
+            ClientName::Fixed => self.fixed.is_some(),
         }
     }
 
@@ -353,6 +371,7 @@ pub fn on_unreachable(remote: &Remote) -> Result<OnUnreachable, &'static str> {
 
 /// Notes what the sections say that does not go together.
 pub fn check(clients: &Clients, read: &ClientSections, sections: &[Section], mistakes: &mut Mistakes) {
+    Fixed::warn(clients, sections, mistakes);
     let line = |section: &str, option: &str| {
         let section = sections.iter().find(|s| s.name == section)?;
         Some(section.entries.iter().find(|entry| entry.name == option).map_or(section.line, |entry| entry.line))
@@ -401,7 +420,7 @@ impl ClientSections {
     /// The addresses that a client's section names, each with its option.
     fn urls(&self, name: &ClientName) -> Vec<(&'static str, &HttpUrl)> {
         let urls = match name {
-            ClientName::Totp | ClientName::Hotp => None,
+            ClientName::Totp | ClientName::Hotp | ClientName::Fixed => None,
             ClientName::Privacyidea => self.privacyidea.as_ref().map(|s| vec![("url", &s.url)]),
             ClientName::Duo => self.duo.as_ref().map(|s| vec![("host", &s.host.0)]),
             ClientName::Okta => self.okta.as_ref().map(|s| vec![("api_url", &s.api_url)]),
@@ -410,13 +429,17 @@ impl ClientSections {
             }
             ClientName::Oidc => self.oidc.as_ref().map(|s| vec![("issuer", &s.issuer)]),
             ClientName::Http(service) => self.http.get(service).map(HttpService::urls),
+            ClientName::Notify(service) => {
+                self.notify.get(service).map(|s| s.url.0.iter().map(|url| ("url", url)).collect())
+            }
         };
         urls.unwrap_or_default()
     }
 
     /// Our secrets at the services: section, option, and where each lies.
     pub fn secrets(&self) -> Vec<(String, &'static str, &ServiceSecret)> {
-        let Self { privacyidea, duo, okta, yubico, oidc, push: _, yubico_keys: _, http, network } = self;
+        let Self { privacyidea, duo, okta, yubico, oidc, push: _, yubico_keys: _, http, notify, fixed: _, network } =
+            self;
         let mut secrets = Vec::new();
         let mut add = |section: &str, option, secret| secrets.push((section.to_owned(), option, secret));
         if let Some(section) = privacyidea {
@@ -434,6 +457,9 @@ impl ClientSections {
         }
         for (name, service) in http {
             service.auth_secret.0.iter().for_each(|secret| add(&format!("http {name}"), "auth_secret", secret));
+        }
+        for (name, service) in notify {
+            service.secrets().for_each(|(option, secret)| add(&format!("notify {name}"), option, secret));
         }
         network.secrets().for_each(|(section, option, secret)| add(section, option, secret));
         secrets

@@ -6,8 +6,10 @@ use super::clients::{CLIENTS_DECLARED, PUSH_DECLARED, Remote};
 use super::credentials::CREDENTIALS_DECLARED;
 use super::declare::{OptionDeclaration, SectionDeclaration};
 use super::enrolment::ENROLMENT_DECLARED;
+use super::fixed::FIXED_DECLARED;
 use super::http::{HttpOptions, Step, StepName};
 use super::network::NETWORK_DECLARED;
+use super::notify::NotifyOptions;
 use super::options::DECLARED;
 use super::policy::sections::{EXPLICIT, POLICY_DECLARED};
 
@@ -32,6 +34,13 @@ pub fn text() -> String {
     let steps = StepName::ALL.map(StepName::word).join(", ");
     let _ = writeln!(text, "\n# One request of it, in a section for each: {steps}.\n#[http corp otp]");
     for option in Step::OPTIONS {
+        one(&mut text, option, '#');
+    }
+    text.push_str(
+        "\n# Codes that are sent to a subscriber: by mail, by a webhook such as an SMS provider's, or by a program. Where they\n\
+         # are sent to is enrolled: countersign enroll USER --client \"notify mail\" --target ADDRESS.\n#[notify mail]\n",
+    );
+    for option in NotifyOptions::OPTIONS {
         one(&mut text, option, '#');
     }
     text.push_str("\n# In the section of every remote service there may also stand:\n");
@@ -61,6 +70,9 @@ pub fn text() -> String {
             let _ = writeln!(text, "#[{EXPLICIT}]\n#alice = alice.smith");
         }
         section(&mut text, declaration, name);
+    }
+    for declaration in FIXED_DECLARED {
+        section(&mut text, declaration, declaration.name);
     }
     section(&mut text, &CREDENTIALS_DECLARED, CREDENTIALS_DECLARED.name);
     text

@@ -4,8 +4,10 @@ use super::clients::{CLIENTS_DECLARED, PUSH_DECLARED, Remote, YubicoKeys};
 use super::credentials::CREDENTIALS_DECLARED;
 use super::declare::{OptionDeclaration, SectionDeclaration};
 use super::enrolment::ENROLMENT_DECLARED;
+use super::fixed::FIXED_DECLARED;
 use super::http::{HTTP_DECLARED, HttpOptions, Step, StepName, is_http_section};
 use super::network::NETWORK_DECLARED;
+use super::notify::{NOTIFY_DECLARED, NotifyOptions, is_notify_section};
 use super::options::DECLARED;
 use super::policy::sections::{EXPLICIT, POLICY_DECLARED, declaration};
 use super::schema::Schema;
@@ -43,7 +45,9 @@ impl Called {
                 })
             }
             // The names of services have no spaces; those of lists may.
-            Self::Named("http") => behind("http").is_some_and(|name| !name.is_empty() && !name.contains(' ')),
+            Self::Named(kind @ ("http" | "notify")) => {
+                behind(kind).is_some_and(|name| !name.is_empty() && !name.contains(' '))
+            }
             Self::Named(kind) => behind(kind).is_some_and(|name| !name.is_empty() && name.trim() == name),
             Self::Stepped(kind) => behind(kind).is_some_and(|rest| {
                 rest.split_once(' ').is_some_and(|(_, step)| StepName::ALL.iter().any(|known| known.word() == step))
@@ -57,7 +61,7 @@ impl Called {
         match self {
             Self::Exactly(name) => format!("^{name}$"),
             Self::Numbered(kind) => format!("^{kind}_[1-9][0-9]*$"),
-            Self::Named("http") => format!("^http {service}$"),
+            Self::Named(kind @ ("http" | "notify")) => format!("^{kind} {service}$"),
             Self::Named(kind) => format!(r"^{kind} [^\s\[\]](?:[^\[\]]*[^\s\[\]])?$"),
             Self::Stepped(kind) => format!("^{kind} {service} (?:{})$", StepName::ALL.map(StepName::word).join("|")),
         }
@@ -81,6 +85,9 @@ pub fn options(name: &str) -> Option<Vec<&'static OptionDeclaration>> {
         let main = HttpOptions::OPTIONS.iter().chain(Remote::OPTIONS);
         return Some(main.chain(Step::OPTIONS).collect());
     }
+    if is_notify_section(name) {
+        return Some(NotifyOptions::OPTIONS.iter().chain(Remote::OPTIONS).collect());
+    }
     // Their options are names.
     if name == EXPLICIT || name == YubicoKeys::SECTION {
         return Some(Vec::new());
@@ -100,7 +107,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Every section that has options, also those that there are many of: what their names stand for, [`Called`] says.
 pub fn declarations() -> impl Iterator<Item = &'static SectionDeclaration> {
-    fixed().chain(HTTP_DECLARED).chain(POLICY_DECLARED)
+    fixed().chain(HTTP_DECLARED).chain([&NOTIFY_DECLARED]).chain(POLICY_DECLARED)
 }
 
 /// The sections whose options are names.
@@ -116,7 +123,8 @@ pub fn free() -> [Free; 2] {
 
 fn fixed() -> impl Iterator<Item = &'static SectionDeclaration> {
     let single = [&PUSH_DECLARED, &CREDENTIALS_DECLARED];
-    DECLARED.iter().chain(ENROLMENT_DECLARED).chain(CLIENTS_DECLARED).chain(NETWORK_DECLARED).chain(single)
+    let together = ENROLMENT_DECLARED.iter().chain(CLIENTS_DECLARED).chain(NETWORK_DECLARED).chain(FIXED_DECLARED);
+    DECLARED.iter().chain(together).chain(single)
 }
 
 #[cfg(test)]
@@ -130,6 +138,7 @@ mod tests {
             ("question_N", &["question_1", "question_20"], &["question_N", "question_0", "question_", "question_1x"]),
             ("user_list NAME", &["user_list vips", "user_list a b"], &["user_list", "user_list ", "user_list  x"]),
             ("http NAME", &["http corp"], &["http", "http corp otp", "http "]),
+            ("notify NAME", &["notify mail"], &["notify", "notify mail x", "notify "]),
             ("http NAME STEP", &["http corp otp"], &["http corp", "http corp pot", "http corp otp x"]),
         ] {
             let called = Called::of(declared);

@@ -7,11 +7,13 @@ pub mod credentials;
 pub mod enrolment;
 pub mod example;
 pub mod filter;
+pub mod fixed;
 pub mod http;
 pub mod ini;
 mod known;
 pub mod mistake;
 pub mod network;
+pub mod notify;
 pub mod options;
 pub mod policy;
 mod reading;
@@ -178,7 +180,8 @@ impl Config {
     fn holds_secret(&self) -> bool {
         // Duo's integration key is a name more than a secret.
         let is_written = |secret: &ServiceSecret| matches!(secret, ServiceSecret::Written(_));
-        self.secrets().iter().any(|(_, option, secret)| *option != "ikey" && is_written(secret))
+        self.remote.fixed.is_some()
+            || self.secrets().iter().any(|(_, option, secret)| *option != "ikey" && is_written(secret))
     }
 
     /// What the configuration says, in short: another one wherever a decision could be another.

@@ -2,6 +2,7 @@
 
 mod colour;
 mod network;
+mod notify;
 mod people;
 mod policy;
 mod remote;
@@ -16,6 +17,7 @@ use crate::domain::verdict::Echo;
 
 pub use colour::{Colour, Shades};
 pub use network::{Authorities, Identity, ProxyHost};
+pub use notify::{Argument, CommandLine, HostPort, MailSecurity, Mailbox, Via, WebhookAuth, WebhookMethod};
 pub use people::{Alphabet, Separator};
 pub use policy::{
     Attribute, Domain, GroupFilter, Integer, LdapUrls, List, LogLevel, Milliseconds, ReuseLimit, UserFilter,

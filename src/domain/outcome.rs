@@ -22,12 +22,16 @@ pub enum Factor {
     BypassCode,
     /// Something typed, verified by a service.
     Otp,
+    /// A code that was sent to the subscriber, and verified here.
+    SentCode,
     /// An approval on the subscriber's device.
     Push,
     /// A sign-in of the subscriber with another device (RFC 8628).
     DeviceFlow,
     /// None: the service lets this subscriber in without, and the configuration agrees.
     Bypass,
+    /// A code that never changes, for tests.
+    Fixed,
 }
 
 impl Factor {
@@ -39,9 +43,11 @@ impl Factor {
             Self::RecoveryCode,
             Self::BypassCode,
             Self::Otp,
+            Self::SentCode,
             Self::Push,
             Self::DeviceFlow,
             Self::Bypass,
+            Self::Fixed,
         ];
         all.into_iter().find(|factor| factor.word() == word)
     }
@@ -54,9 +60,11 @@ impl Factor {
             Self::RecoveryCode => "recovery_code",
             Self::BypassCode => "bypass_code",
             Self::Otp => "otp",
+            Self::SentCode => "sent_code",
             Self::Push => "push",
             Self::DeviceFlow => "device_flow",
             Self::Bypass => "bypass",
+            Self::Fixed => "fixed",
         }
     }
 }

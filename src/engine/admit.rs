@@ -88,9 +88,11 @@ impl Admission {
     /// service that lets somebody in unseen.
     fn is_verification(&self) -> bool {
         let is_seen = match self.factor {
-            Some(Factor::Totp | Factor::Hotp | Factor::Otp | Factor::Push | Factor::DeviceFlow) => true,
+            Some(Factor::Totp | Factor::Hotp | Factor::Otp | Factor::SentCode | Factor::Push | Factor::DeviceFlow) => {
+                true
+            }
             // What was handed out says nothing of the next login.
-            Some(Factor::RecoveryCode | Factor::BypassCode | Factor::Bypass) | None => false,
+            Some(Factor::RecoveryCode | Factor::BypassCode | Factor::Bypass | Factor::Fixed) | None => false,
         };
         self.basis == Basis::Verified && self.footing == Footing::Full && is_seen
     }

@@ -20,7 +20,7 @@ pub fn code(typed: &str, digits: u32) -> Option<Zeroizing<String>> {
 }
 
 /// White space, the dashes that people and keyboards put between digits, and characters that are not seen.
-fn is_separator(c: char) -> bool {
+pub fn is_separator(c: char) -> bool {
     c.is_whitespace() || matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{200b}'..='\u{200d}' | '\u{feff}')
 }
 

@@ -20,12 +20,16 @@ pub enum ClientName {
     Oidc,
     /// `[http NAME]`.
     Http(String),
+    /// `[notify NAME]`.
+    Notify(String),
+    /// `[fixed]`, for tests.
+    Fixed,
 }
 
 impl ClientName {
     /// Every client that needs no name of its own, in the order of the documentation.
-    pub const NAMED: [Self; 7] =
-        [Self::Totp, Self::Hotp, Self::Privacyidea, Self::Duo, Self::Okta, Self::Yubico, Self::Oidc];
+    pub const NAMED: [Self; 8] =
+        [Self::Totp, Self::Hotp, Self::Privacyidea, Self::Duo, Self::Okta, Self::Yubico, Self::Oidc, Self::Fixed];
 
     /// The section that configures it.
     pub fn section(&self) -> Cow<'static, str> {
@@ -37,30 +41,35 @@ impl ClientName {
             Self::Okta => "okta",
             Self::Yubico => "yubico",
             Self::Oidc => "oidc",
+            Self::Fixed => "fixed",
             Self::Http(name) => return Cow::Owned(format!("http {name}")),
+            Self::Notify(name) => return Cow::Owned(format!("notify {name}")),
         })
     }
 }
 
 impl Value for ClientName {
     fn expected() -> String {
-        "totp, hotp, privacyidea, duo, okta, yubico, oidc or http NAME".into()
+        "totp, hotp, privacyidea, duo, okta, yubico, oidc, http NAME or notify NAME".into()
     }
 
     fn schema() -> Schema {
         let named = Self::NAMED.iter().map(|name| name.section().into_owned()).collect();
-        Schema::Either(vec![Schema::Words(named), Schema::pattern("http [A-Za-z0-9_-]+")])
+        Schema::Either(vec![Schema::Words(named), Schema::pattern("(?:http|notify) [A-Za-z0-9_-]+")])
     }
 
     fn parse(text: &str) -> Option<Self> {
         if let Some(name) = text.strip_prefix("http ") {
             return is_service_name(name).then(|| Self::Http(name.into()));
         }
+        if let Some(name) = text.strip_prefix("notify ") {
+            return is_service_name(name).then(|| Self::Notify(name.into()));
+        }
         Self::NAMED.into_iter().find(|name| name.section() == text)
     }
 }
 
-/// Whether `name` can stand in `[http NAME]`.
+/// Whether `name` can stand in `[http NAME]` or `[notify NAME]`.
 pub fn is_service_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
