@@ -17,9 +17,6 @@ use crate::secret::keys;
 use crate::secret::seal::Sealer;
 use crate::store::Store;
 
-/// How often a question can be answered wrongly before it is over.
-const TRIES: u32 = 3;
-
 /// The largest admission that waits for answers, in bytes: what a service that answers in verdicts may have said.
 const ADMISSION_LIMIT: usize = 128 * 1024;
 
@@ -115,6 +112,8 @@ pub struct Held {
     pub absent: Option<Absent>,
     /// Empty where only a code is asked for, and the client knows nothing of it yet.
     pub state: ClientState,
+    /// How often it can be answered before it is over.
+    pub tries: u32,
 }
 
 /// Whose challenge it is, by the name that the gateway says: nobody else's answer is taken.
@@ -162,7 +161,7 @@ pub async fn hold(
     held: &Held,
     now: UnixTime,
 ) -> Result<(), ClientError> {
-    let Held { id, kind, identity, trouble, section, prompt, absent, state } = held;
+    let Held { id, kind, identity, trouble, section, prompt, absent, state, tries } = held;
     let Prompt { text, key, echo, session_cookie: _ } = prompt;
     let echo = match echo {
         None => None,
@@ -206,7 +205,7 @@ pub async fn hold(
         state: kind.state(),
         created: now,
         expires: now.plus(cookie::LIFETIME),
-        tries_left: TRIES,
+        tries_left: *tries,
     };
     Ok(store.open_challenge(&challenge).await?)
 }
@@ -230,7 +229,7 @@ pub async fn find(
         return Ok(None);
     }
     let plain = sealer.open(keys::Purpose::Challenge, &place(owner.subscriber, id), &challenge.sealed)?;
-    let held = read(plain.expose(), id);
+    let held = read(plain.expose(), id, challenge.tries_left);
     Ok(held.filter(|held| held.kind.state() == challenge.state))
 }
 
@@ -246,7 +245,7 @@ fn place<'a>(subscriber: &'a Subscriber, id: &'a ChallengeId) -> [&'a [u8]; 2] {
     [subscriber.as_str().as_bytes(), id.0.as_bytes()]
 }
 
-fn read(plain: &[u8], id: &ChallengeId) -> Option<Held> {
+fn read(plain: &[u8], id: &ChallengeId, tries: u32) -> Option<Held> {
     let mut parts = Parts(plain);
     let kind = Kind::numbered(*parts.take()?.as_bytes().first()?)?;
     let identity = MfaIdentity(parts.take()?.into());
@@ -263,5 +262,5 @@ fn read(plain: &[u8], id: &ChallengeId) -> Option<Held> {
     let absent = away.zip(reason).map(|(section, reason)| Absent { section: section.into(), reason: reason.into() });
     let (prompt, state) =
         (Prompt { text, key, echo, session_cookie: BTreeMap::new() }, SecretBytes::new(parts.0.to_vec()));
-    Some(Held { id: id.clone(), kind, identity, trouble, section, prompt, absent, state })
+    Some(Held { id: id.clone(), kind, identity, trouble, section, prompt, absent, state, tries })
 }

@@ -12,7 +12,7 @@ use super::push::{self, Begin, Course, Person};
 use super::pushes;
 use super::story::{Standing, Story, absent, sendable_name};
 use super::{End, Engine, own_fault};
-use crate::client::{Push, Wired};
+use crate::client::{Asks, Push, Wired};
 use crate::clock;
 use crate::config::value::PushMode;
 use crate::domain::attempt::Numbers;
@@ -41,7 +41,7 @@ enum Outstanding {
 }
 
 impl Engine {
-    /// Sends a push, or joins the one that its session waits for already.
+    /// Sends a push, or joins the one that its session waits for already; or has a code sent.
     pub(super) async fn start_push(
         &self,
         story: &Story<'_>,
@@ -50,6 +50,9 @@ impl Engine {
     ) -> Result<Verdict, End> {
         let client = &wired.client;
         let section = || Some(client.section().to_owned());
+        if client.asks() == Asks::Sends {
+            return self.send_code(story, wired, standing).await;
+        }
         if client.push() == Push::Unable {
             return match (standing, self.can_ask(story.request)) {
                 // Whoever stands in cannot push, but can be told a code.

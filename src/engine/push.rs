@@ -233,7 +233,7 @@ impl Course {
 
     async fn question(&self, held: Held) -> Result<End, ClientError> {
         self.hold(&held).await?;
-        let Held { id, kind, identity: _, trouble: _, section: _, prompt, absent: _, state: _ } = held;
+        let Held { id, kind, identity: _, trouble: _, section: _, prompt, absent: _, state: _, tries: _ } = held;
         let now = self.person.moment.now;
         if kind == Kind::Pushed {
             let key = slot(&self.person.subscriber);
@@ -252,7 +252,8 @@ impl Course {
     fn held(&self, kind: Kind, prompt: Prompt, state: ClientState) -> Held {
         let (id, section, absent) = (self.id.clone(), self.client.section().to_owned(), self.absent.clone());
         let (identity, trouble) = (self.person.identity.clone(), self.person.trouble.clone());
-        Held { id, kind, identity, trouble, section, prompt, absent, state }
+        let tries = self.client.tries();
+        Held { id, kind, identity, trouble, section, prompt, absent, state, tries }
     }
 
     async fn hold(&self, held: &Held) -> Result<(), ClientError> {

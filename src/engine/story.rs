@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::End;
 use super::held::{Absent, Held, Kind, Owner};
 use super::pushes;
-use crate::client::ClientError;
+use crate::client::{self, ClientError};
 use crate::domain::attempt::{Attempt, Numbers};
 use crate::domain::authenticator::AuthenticatorId;
 use crate::domain::challenge::ChallengeId;
@@ -124,7 +124,7 @@ impl Story<'_> {
         state: ClientState,
     ) -> Held {
         let (identity, trouble) = (self.identity.clone(), self.trouble());
-        Held { id, kind, identity, trouble, section, prompt, absent, state }
+        Held { id, kind, identity, trouble, section, prompt, absent, state, tries: client::TRIES }
     }
 
     /// What went wrong so far, and did not end it.

@@ -7,7 +7,7 @@ use super::look_up::LookedUp;
 use super::push::Begin;
 use super::story::{Standing, Story, absent, can_be_code, sendable_name};
 use super::{End, Engine, own_fault};
-use crate::client::{self, ClientError, Codes, Place, Wired};
+use crate::client::{self, Asks, ClientError, Codes, Place, Wired};
 use crate::config::value::OnUnreachable;
 use crate::domain::challenge::State;
 use crate::domain::fault::Reach;
@@ -91,6 +91,11 @@ impl Engine {
             && let (Standing::Own, Some(other)) = (standing, self.wired(&section))
         {
             let away = absent(client.section(), error);
+            if other.client.asks() == Asks::Sends {
+                // What was typed cannot be a code that was not sent.
+                self.take_back(&story.origin, &outcome).await?;
+                return Box::pin(self.send_code(story, other, Standing::For(&away))).await;
+            }
             return Box::pin(self.verify(story, other, code, None, Standing::For(&away))).await;
         }
         self.take_back(&story.origin, &outcome).await?;
@@ -105,11 +110,18 @@ impl Engine {
             }
             Ok(Outcome::Denied(denial)) => Err(End::Denied(denial, Some(client.section().to_owned()))),
             Ok(Outcome::Ask { prompt, state }) => {
-                let id = held::new_id().map_err(own_fault)?;
                 story.aside.share(&prompt.session_cookie);
-                let (kind, section) = (held::Kind::Asked, client.section().to_owned());
-                let held = story.held(id, kind, section, prompt, standing.absent(), state);
-                self.ask_held(story, &held).await
+                if let Some(held) = held.as_ref().filter(|held| held.kind == held::Kind::Asked) {
+                    // The same once more, as often as it can still be answered. Both are sealed here, and shown nowhere.
+                    if client.asks() == Asks::Sends && held.state.expose() == state.expose() {
+                        return self.ask(story, &prompt, Some(&held.id));
+                    }
+                    // What was answered is over: of those who answered it at once, one goes on.
+                    if !held::finish(&*self.store, held, State::Used, now).await.map_err(own_fault)? {
+                        return Err(Denial::ChallengeGone.into());
+                    }
+                }
+                self.ask_anew(story, wired, prompt, state, standing).await
             }
             Ok(Outcome::Pushed { show, state }) => {
                 let course = match begun {
