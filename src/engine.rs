@@ -13,6 +13,7 @@ mod out_of_band;
 mod parcel;
 mod push;
 mod pushes;
+mod sent;
 mod story;
 mod verify;
 
@@ -82,8 +83,8 @@ pub type Trail = Rc<RefCell<Vec<Step>>>;
 /// One step of a decision.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// claimant, cookie, exemption, cache, mapping, client, answer, throttle, verify, push, absence, questions, limit or
-    /// verdict.
+    /// claimant, cookie, exemption, cache, mapping, client, answer, throttle, verify, push, send, absence, questions, limit
+    /// or verdict.
     pub name: &'static str,
     pub text: String,
 }

@@ -1105,7 +1105,7 @@ fn the_help_of_each_command_tells_its_options() {
         ("", &["version"]),
         ("serve", &[]),
         ("init", &[]),
-        ("enroll", &["client", "label", "confirm", "qr", "qr-file", "page", "json"]),
+        ("enroll", &["client", "label", "target", "target-stdin", "confirm", "qr", "qr-file", "page", "json"]),
         ("enroll show", &["qr", "qr-file", "page", "json"]),
         ("enroll confirm", &["json"]),
         ("import", &[]),

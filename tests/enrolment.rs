@@ -171,6 +171,6 @@ fn only_clients_that_verify_here_enrol_here() {
     for client in ["duo", "TOTP", "", "a\u{1b}b"] {
         let done = home.run(&["enroll", "alice", "--client", client], "");
         let line = refused(&done, 64);
-        assert!(line.contains("expected totp or hotp, found") && !line.contains('\u{1b}'), "{line}");
+        assert!(line.contains("expected totp, hotp or notify NAME, found") && !line.contains('\u{1b}'), "{line}");
     }
 }

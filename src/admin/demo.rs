@@ -9,12 +9,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::desk::{self, Desk};
-use super::enroll::NewAuthenticator;
+use super::fresh::NewAuthenticator;
 use super::{AdminError, init};
 use crate::clock::Clock;
-use crate::domain::authenticator::{Algorithm, Totp};
+use crate::config::value::ClientName;
+use crate::domain::authenticator::{Algorithm, Mechanism, Totp};
 use crate::domain::secret::SecretBytes;
-use crate::otp::uri::Kind;
 use crate::otp::window::{FAR, Verifier};
 use crate::store::Added;
 
@@ -68,7 +68,8 @@ fn enrol(desk: &Desk) -> Result<Verifier, AdminError> {
     let mut bytes = vec![0; 20];
     getrandom::fill(&mut bytes).map_err(|error| AdminError::Failed(format!("no randomness: {error}")))?;
     let secret = SecretBytes::new(bytes);
-    let alice = NewAuthenticator { label: "phone", kind: Kind::Totp(TOTP), secret: &secret, last_step: None }
+    let (client, mechanism) = (&ClientName::Totp.section(), Mechanism::Totp(TOTP));
+    let alice = NewAuthenticator { client, label: "phone", mechanism, secret: &secret, last_step: None }
         .seal(desk, &desk::subscriber("alice")?)?;
     match desk.settled(desk.store().add(&[alice]))? {
         Added::Yes => Verifier::new(TOTP, &secret).map_err(|error| AdminError::Failed(error.to_string())),

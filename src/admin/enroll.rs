@@ -5,21 +5,19 @@ mod confirm;
 mod label;
 mod output;
 mod pending;
-mod seal;
 mod show;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 pub use args::Args;
-pub use label::LABEL;
-pub use seal::NewAuthenticator;
+pub use label::{LABEL, free_label, label_taken};
 pub use show::Shown;
 
-use super::AdminError;
 use super::desk::Desk;
+use super::{AdminError, target};
 use crate::clock::Clock;
-use args::{New, Pending};
+use args::{New, OutputArgs, Pending};
 use output::{Output, Text};
 use pending::Enrolment;
 
@@ -28,8 +26,11 @@ pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Re
     let Args { new, pending } = args;
     match (pending, &new.user) {
         (Some(Pending::Show { id, output }), _) => {
-            let output = Output::of(output)?;
+            let (args, output) = (output, Output::of(output)?);
             let desk = Desk::open(config, clock)?;
+            if let Some(pending) = target::Enrolment::find(&desk, id)? {
+                return pending.show(&desk, text_only(args)?, out);
+            }
             let pending = Enrolment::find(&desk, id)?;
             pending.audit(&desk, "enrol_show", "by an administrator")?;
             let shown = pending.shown();
@@ -38,7 +39,10 @@ pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Re
         }
         (Some(Pending::Confirm { id, json }), _) => {
             let desk = Desk::open(config, clock)?;
-            Enrolment::find(&desk, id)?.confirm(&desk, *json, out)
+            match target::Enrolment::find(&desk, id)? {
+                Some(pending) => pending.confirm(&desk, *json, out),
+                None => Enrolment::find(&desk, id)?.confirm(&desk, *json, out),
+            }
         }
         (None, Some(user)) => begin(user, new, config, clock, out),
         (None, None) => Err(AdminError::Usage("enroll: who?".into())),
@@ -47,7 +51,11 @@ pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Re
 
 /// A new enrolment: opened, shown, and proved where somebody is there to type.
 fn begin(user: &str, new: &New, config: &Path, clock: Clock, out: &mut impl Write) -> Result<(), AdminError> {
-    let New { user: _, client, label, confirm, output } = new;
+    let New { user: _, client, label, target, confirm, output } = new;
+    if target::is_meant(client) {
+        return begin_target(user, new, config, clock, out);
+    }
+    target.refuse()?;
     let output = Output::of(output)?;
     if *confirm && output.text == Text::Nothing {
         return Err(AdminError::Usage("--confirm asks on standard output, where --qr-file - goes; name a file".into()));
@@ -77,4 +85,28 @@ fn begin(user: &str, new: &New, config: &Path, clock: Clock, out: &mut impl Writ
         Text::Secret(_) | Text::Files => Ok(writeln!(out, "{next}")?),
         Text::Nothing => Ok(writeln!(io::stderr(), "{next}")?),
     }
+}
+
+/// The same for a target of sent codes, which has no secret to show.
+fn begin_target(user: &str, new: &New, config: &Path, clock: Clock, out: &mut impl Write) -> Result<(), AdminError> {
+    let New { user: _, client, label, target, confirm, output } = new;
+    let json = text_only(output)?;
+    let desk = Desk::open(config, clock)?;
+    let pending = target::Enrolment::open(&desk, user, client, label.as_deref(), target, out)?;
+    pending.print(json, out)?;
+    out.flush()?;
+    if *confirm || (io::stdin().is_terminal() && !json) {
+        return pending.confirm(&desk, json, out);
+    }
+    if json { Ok(()) } else { pending.print_next(&desk, out) }
+}
+
+/// Whether JSON is printed, where nothing but text can be.
+fn text_only(output: &OutputArgs) -> Result<bool, AdminError> {
+    let OutputArgs { qr, qr_file, page, json } = output;
+    if qr.is_some() || qr_file.is_some() || page.is_some() {
+        let text = "a target has no secret to show; leave out --qr, --qr-file and --page";
+        return Err(AdminError::Usage(text.into()));
+    }
+    Ok(*json)
 }

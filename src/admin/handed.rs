@@ -10,15 +10,14 @@ use serde_json::json;
 use super::AdminError;
 use super::audit::Act;
 use super::desk::{self, Desk, shown};
+use super::fresh::NewAuthenticator;
 use crate::clock::Clock;
-use crate::domain::authenticator::{Authenticator, Mechanism, Standing};
+use crate::domain::authenticator::{Authenticator, Mechanism};
 use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::foreign::Foreign;
 use crate::domain::secret::SecretBytes;
 use crate::otp::look_up::{Code, KEY, Scheme};
-use crate::secret::keys;
-use crate::secret::seal::authenticator_place;
 use crate::store::{Added, BYPASS, TICKET};
 
 /// How many characters such a code has.
@@ -173,26 +172,8 @@ pub fn new_set(
     let mut key = vec![0; KEY];
     getrandom::fill(&mut key).map_err(no_randomness)?;
     let key = SecretBytes::new(key);
-    let id = desk::new_authenticator_id()?;
-    // Sealed at once.
-    let sealed = desk
-        .setup
-        .sealer
-        .seal(keys::Purpose::Authenticator, &authenticator_place(subscriber, &id.0), key.expose())
-        .map_err(|error| AdminError::Failed(error.to_string()))?;
-    let set = Authenticator {
-        id,
-        subscriber: subscriber.clone(),
-        client: client.to_owned(),
-        label: label.to_owned(),
-        mechanism: Mechanism::LookUp,
-        sealed,
-        last_step: None,
-        created: desk.now(),
-        last_used: None,
-        standing: Standing::Active,
-        is_default: false,
-    };
+    let set = NewAuthenticator { client, label, mechanism: Mechanism::LookUp, secret: &key, last_step: None }
+        .seal(desk, subscriber)?;
     let scheme = Scheme::read(key).ok_or_else(|| AdminError::Failed("the key of the codes is no key".into()))?;
     Ok((set, scheme))
 }

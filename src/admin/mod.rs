@@ -12,6 +12,7 @@ mod documents;
 mod enroll;
 mod explain;
 mod export;
+mod fresh;
 mod gateway;
 mod handed;
 mod import;
@@ -23,6 +24,7 @@ mod proof;
 mod qr;
 mod recovery;
 mod serve;
+mod target;
 mod unlock;
 
 use std::ffi::OsString;

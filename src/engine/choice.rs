@@ -218,7 +218,11 @@ impl Engine {
 fn described(wired: &Wired, why: &str) -> String {
     let client = &wired.client;
     let push = if client.push() == crate::client::Push::Able { "can push" } else { "cannot push" };
-    let codes = if client.codes() == Codes::Able { "takes codes" } else { "takes no codes" };
+    let codes = match (client.codes(), client.asks()) {
+        (Codes::Able, Asks::Typed) => "takes codes",
+        (Codes::Able, Asks::Sends) => "takes the codes that it sends",
+        (Codes::Unable, _) => "takes no codes",
+    };
     format!("[{}], {why}: {codes}, {push}", client.section())
 }
 

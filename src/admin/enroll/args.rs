@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
 
+use crate::admin::target::TargetArgs;
+
 /// What `enroll` takes.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -22,13 +24,16 @@ pub struct New {
     #[arg(required = true, value_name = "USER")]
     pub user: Option<String>,
 
-    /// The client that will verify it: totp or hotp
+    /// The client that will verify it: totp, hotp, or a section of plugin.ini such as "notify mail"
     #[arg(long, value_name = "NAME", default_value = "totp")]
     pub client: String,
 
     /// What the authenticator is called, such as phone
     #[arg(long, value_name = "TEXT")]
     pub label: Option<String>,
+
+    #[command(flatten)]
+    pub target: TargetArgs,
 
     /// Read a code that proves it from standard input; asked for anyway on a terminal
     #[arg(long)]

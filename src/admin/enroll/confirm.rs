@@ -6,10 +6,12 @@ use serde_json::json;
 
 use super::label::label_taken;
 use super::pending::Enrolment;
-use super::seal::NewAuthenticator;
 use crate::admin::AdminError;
 use crate::admin::desk::{self, Desk};
+use crate::admin::fresh::NewAuthenticator;
 use crate::admin::recovery;
+use crate::config::value::ClientName;
+use crate::domain::authenticator::Mechanism;
 use crate::domain::foreign::Foreign;
 use crate::domain::secret::TypedCode;
 use crate::otp::typed;
@@ -85,9 +87,14 @@ impl Enrolment {
 
     /// The proved authenticator; the code that proved it is used.
     fn complete(&self, desk: &Desk, step: u64, json: bool, out: &mut impl Write) -> Result<(), AdminError> {
+        let (client, mechanism) = match self.otpauth.kind {
+            Kind::Totp(totp) => (ClientName::Totp, Mechanism::Totp(totp)),
+            Kind::Hotp(hotp, _) => (ClientName::Hotp, Mechanism::Hotp(hotp)),
+        };
         let new = NewAuthenticator {
+            client: &client.section(),
             label: &self.label,
-            kind: self.otpauth.kind,
+            mechanism,
             secret: &self.otpauth.secret,
             last_step: Some(step),
         };

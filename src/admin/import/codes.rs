@@ -1,10 +1,11 @@
 //! Sets of recovery codes that come with an import: in plain text, or as they were hashed where they come from.
 
 use super::batch::Batch;
-use super::enrol::{Fate, free_label, sealed};
+use super::enrol::{Fate, free_label};
 use super::incoming::Hashed;
 use crate::admin::AdminError;
 use crate::admin::desk::Desk;
+use crate::admin::fresh::NewAuthenticator;
 use crate::admin::handed::new_set;
 use crate::admin::recovery::LABEL;
 use crate::domain::authenticator::{Authenticator, Mechanism};
@@ -51,8 +52,9 @@ pub fn hashed(
         return Ok(Fate::Flawed(what.into()));
     }
     let hashes = codes.into_iter().map(|Hashed { iterations: _, salt: _, hash }| hash.to_vec()).collect();
-    let mut set = sealed(desk, subscriber, RECOVERY, Mechanism::LookUp, &Scheme::pbkdf2(iterations, &salt))?;
-    set.label = LABEL.to_owned();
+    let (mechanism, secret) = (Mechanism::LookUp, &Scheme::pbkdf2(iterations, &salt));
+    let set = NewAuthenticator { client: RECOVERY, label: LABEL, mechanism, secret, last_step: None }
+        .seal(desk, subscriber)?;
     add(batch, set, hashes)
 }
 

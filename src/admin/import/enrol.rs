@@ -8,16 +8,15 @@ use super::incoming::{Flaw, Incoming, Reading, Used, What};
 use crate::admin::AdminError;
 use crate::admin::desk::{self, Desk};
 use crate::admin::enroll::LABEL;
+use crate::admin::fresh::NewAuthenticator;
 use crate::config::value::ClientName;
-use crate::domain::authenticator::{Authenticator, Mechanism, Standing};
+use crate::domain::authenticator::Mechanism;
 use crate::domain::claimant::Subscriber;
 use crate::domain::foreign::Foreign;
 use crate::domain::secret::SecretBytes;
 use crate::otp::typed;
 use crate::otp::uri::{SECRET_MAXIMUM, SECRET_MINIMUM, SECRET_WEAKEST};
 use crate::otp::window::{FAR, Match, Verifier};
-use crate::secret::keys::Purpose;
-use crate::secret::seal::authenticator_place;
 
 /// How short a secret may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,9 +153,8 @@ fn enrol(
         Ok(last_step) => last_step,
         Err(what) => return Ok(Fate::Flawed(what)),
     };
-    let mut new = sealed(desk, subscriber, &client.section(), mechanism, &secret)?;
-    new.label = label;
-    new.last_step = last_step;
+    let (client, label) = (&client.section(), &label);
+    let mut new = NewAuthenticator { client, label, mechanism, secret: &secret, last_step }.seal(desk, subscriber)?;
     new.created = created.unwrap_or(new.created);
     batch.add(new, Vec::new())?;
     Ok(Fate::Taken)
@@ -233,34 +231,4 @@ fn last_used(desk: &Desk, mechanism: Mechanism, secret: &SecretBytes, used: Used
         }
         (Used::Code(_), Mechanism::Hotp(_) | Mechanism::LookUp | Mechanism::Sent | Mechanism::Elsewhere) => Ok(None),
     }
-}
-
-/// A new authenticator of `subscriber`, its secret sealed; it has no label yet.
-pub fn sealed(
-    desk: &Desk,
-    subscriber: &Subscriber,
-    client: &str,
-    mechanism: Mechanism,
-    secret: &SecretBytes,
-) -> Result<Authenticator, AdminError> {
-    let id = desk::new_authenticator_id()?;
-    // Sealed at once.
-    let sealed = desk
-        .setup
-        .sealer
-        .seal(Purpose::Authenticator, &authenticator_place(subscriber, &id.0), secret.expose())
-        .map_err(|error| AdminError::Failed(error.to_string()))?;
-    Ok(Authenticator {
-        id,
-        subscriber: subscriber.clone(),
-        client: client.to_owned(),
-        label: String::new(),
-        mechanism,
-        sealed,
-        last_step: None,
-        created: desk.now(),
-        last_used: None,
-        standing: Standing::Active,
-        is_default: false,
-    })
 }
