@@ -85,6 +85,14 @@ impl Desk {
         }
     }
 
+    /// What to say where no login asks the client of the section `name`.
+    pub fn unverified(&self, name: &str) -> Option<String> {
+        let clients = &self.setup.config.plugin.clients.0;
+        let is_there = clients.iter().any(|client| client.section() == name);
+        (!is_there)
+            .then(|| format!("note: {} is not in [plugin] clients: nothing verifies these until it is", Foreign(name)))
+    }
+
     /// Everything that `subscriber` holds here, disabled or not.
     pub fn authenticators_of(&self, subscriber: &Subscriber) -> Result<Vec<Authenticator>, AdminError> {
         Ok(self.settled(self.store().held_by(subscriber))?)

@@ -62,6 +62,7 @@ fn begin(user: &str, new: &New, config: &Path, clock: Clock, out: &mut impl Writ
     }
     let desk = Desk::open(config, clock)?;
     let pending = Enrolment::open(&desk, user, client, label.as_deref())?;
+    note_unverified(&desk, client)?;
     let shown = pending.shown();
     let noted = pending.audit(&desk, "enrol_begin", "by an administrator");
     if let Err(error) = noted.and_then(|()| shown.write_files(&desk, &output)) {
@@ -93,12 +94,21 @@ fn begin_target(user: &str, new: &New, config: &Path, clock: Clock, out: &mut im
     let json = text_only(output)?;
     let desk = Desk::open(config, clock)?;
     let pending = target::Enrolment::open(&desk, user, client, label.as_deref(), target, out)?;
+    note_unverified(&desk, client)?;
     pending.print(json, out)?;
     out.flush()?;
     if *confirm || (io::stdin().is_terminal() && !json) {
         return pending.confirm(&desk, json, out);
     }
     if json { Ok(()) } else { pending.print_next(&desk, out) }
+}
+
+/// Tells, beside what is printed, that a login will not ask for what is enrolled.
+fn note_unverified(desk: &Desk, client: &str) -> Result<(), AdminError> {
+    match desk.unverified(client) {
+        Some(note) => Ok(writeln!(io::stderr(), "{note}")?),
+        None => Ok(()),
+    }
 }
 
 /// Whether JSON is printed, where nothing but text can be.

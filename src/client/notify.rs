@@ -122,7 +122,7 @@ impl NotifyClient {
             "origin" => Some(origin),
             _ => None,
         };
-        let filled = self.options.message.fill(value);
+        let filled = self.options.message.0.fill(value);
         let text =
             filled.ok_or_else(|| ClientError::Unusable("message has a placeholder that stands for nothing".into()))?;
         let message = Message { target, text: Secret::new(text.as_str().to_owned()), code, origin, now };

@@ -242,3 +242,83 @@ impl MfaClient for TotpClient {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::attempt::Numbers;
+    use crate::domain::authenticator::{Algorithm, AuthenticatorId, Mechanism, Standing};
+    use crate::domain::claimant::{MfaIdentity, Subscriber};
+    use crate::domain::request::Session;
+    use crate::domain::time::Moment;
+    use crate::store::contract::{LIMITS, settled, wait};
+    use crate::store::sqlite::SqliteStore;
+
+    /// Two that hold one secret can be there from before doubles were refused.
+    #[test]
+    fn a_code_is_used_once_however_often_its_secret_is_enrolled() {
+        let (sealer, key) = crate::secret::seal::tests::sealer("doubles");
+        let directory = key.with_extension("store");
+        let _ = std::fs::remove_dir_all(&directory);
+        SqliteStore::create(&directory, [0; 4]).unwrap();
+        let (alice, secret, now) =
+            (Subscriber::canonical("alice"), SecretBytes::new(vec![7; 20]), UnixTime(1_800_000_015));
+        let six = Totp { algorithm: Algorithm::Sha1, digits: 6, period: 30 };
+        let store: Rc<dyn Store> = Rc::new(SqliteStore::open(&directory, LIMITS).unwrap());
+        for (id, totp) in [("one", six), ("two", six), ("three", Totp { digits: 8, ..six })] {
+            let authenticator = Authenticator {
+                id: AuthenticatorId(id.into()),
+                subscriber: alice.clone(),
+                client: "totp".into(),
+                label: id.into(),
+                mechanism: Mechanism::Totp(totp),
+                sealed: sealer.seal(Purpose::Authenticator, &authenticator_place(&alice, id), secret.expose()).unwrap(),
+                last_step: None,
+                created: now,
+                last_used: None,
+                standing: Standing::Active,
+                is_default: false,
+            };
+            settled(&*store, store.add(&[authenticator]));
+        }
+        let client = TotpClient {
+            store: Rc::clone(&store),
+            sealer: Rc::new(sealer),
+            window: 1,
+            parameters: six,
+            issuer: String::new(),
+            secret_bytes: 20,
+            decoy: OnceCell::new(),
+        };
+        let (verifier, session) = (Verifier::new(six, &secret).unwrap(), Session::default());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let attempt = Attempt {
+            subscriber: &alice,
+            identity: &MfaIdentity("alice".into()),
+            session: &session,
+            moment: Moment { now, millis: 0, deadline, allowance: Duration::from_secs(60) },
+            numbers: Numbers::Unseen,
+            chosen: None,
+        };
+        let step = verifier.step(now);
+        let is_taken = |step| {
+            let code = verifier.code(step);
+            let mark = store.mark();
+            let outcome = wait(client.verify(&attempt, &TypedCode::new(code.to_string()))).unwrap();
+            wait(store.settle(mark)).unwrap();
+            match outcome {
+                Outcome::Verified(_) => true,
+                Outcome::Denied(Denial::UsedCode { step: _, last: _ }) => false,
+                other => panic!("{other:?}"),
+            }
+        };
+        for (step, taken) in [(step - 1, true), (step - 1, false), (step + 1, true), (step + 1, false), (step, false)] {
+            assert_eq!(is_taken(step), taken, "{step}");
+        }
+        drop(client);
+        std::fs::remove_dir_all(&directory).unwrap();
+        std::fs::remove_file(key).unwrap();
+    }
+}

@@ -10,11 +10,10 @@ use super::http::HeaderName;
 use super::http::capture::Shape;
 use super::http::request::{Headers, JsonBody, Pairs};
 use super::http::rule::Rule;
-use super::http::template::Template;
 use super::ini::Section;
 use super::mistake::Mistakes;
 use super::value::{
-    Alphabet, CommandLine, Count, HostPort, HttpUrl, MailSecurity, Mailbox, Optional, ProxyHost, Seconds,
+    Alphabet, CommandLine, Count, HostPort, HttpUrl, MailSecurity, Mailbox, MessageText, Optional, ProxyHost, Seconds,
     ServiceSecret, Via, WebhookAuth, WebhookMethod, YesNo, is_service_name,
 };
 use crate::domain::foreign::Foreign;
@@ -35,7 +34,7 @@ options! {
         /// After how long the claimant can have another one sent, by typing resend.
         resend_after: Seconds<5, 600> = "30";
         /// What is sent. {code} is the code, {origin} says who logs in, from where and to what.
-        message: Template = "Your code is {code}. It was asked for by {origin}. \
+        message: MessageText = "Your code is {code}. It was asked for by {origin}. \
                              If that was not you, tell your administrator, and give the code to nobody.";
         /// What a target is other than an address (smtp) or a number such as +4366012345678 (webhook, command).
         target: Optional<Shape> = "";

@@ -17,7 +17,9 @@ use crate::domain::verdict::Echo;
 
 pub use colour::{Colour, Shades};
 pub use network::{Authorities, Identity, ProxyHost};
-pub use notify::{Argument, CommandLine, HostPort, MailSecurity, Mailbox, Via, WebhookAuth, WebhookMethod};
+pub use notify::{
+    Argument, CommandLine, HostPort, MailSecurity, Mailbox, MessageText, Via, WebhookAuth, WebhookMethod,
+};
 pub use people::{Alphabet, Separator};
 pub use policy::{
     Attribute, Domain, GroupFilter, Integer, LdapUrls, List, LogLevel, Milliseconds, ReuseLimit, UserFilter,

@@ -30,12 +30,12 @@ pub trait Backend: Sync {
     fn open(&self) -> Box<dyn Store>;
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 /// Runs `operation`, and settles it as one caller would.
-fn settled<T>(store: &dyn Store, operation: super::Answer<'_, T>) -> T {
+pub fn settled<T>(store: &dyn Store, operation: super::Answer<'_, T>) -> T {
     wait(async {
         let mark = store.mark();
         let answer = operation.await.unwrap();

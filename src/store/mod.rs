@@ -20,7 +20,7 @@ pub mod rehearsal;
 pub mod sqlite;
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 
 use std::future::Future;
 use std::io;

@@ -18,9 +18,11 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde::Deserialize;
 use serde_json::Value;
 use url::form_urlencoded;
 
+use super::authority::Certificate;
 use super::{PATIENCE, TemporaryDirectory, drain, finish};
 
 /// How long the installation of a service may take, whoever does it.
@@ -332,6 +334,57 @@ impl Validator {
 pub fn has_python() -> bool {
     let found = Command::new("python3").arg("--version").output();
     found.is_ok() || skip::<()>("skipped: needs python3; install: apt-get install python3").is_some()
+}
+
+// ---------------------------------------------------------------------------------------------------------------- mail
+
+/// Mail servers, one for each way to behave: PLAIN; STARTTLS and TLS, where [`MailServers::USER`] logs in; REFUSING, which
+/// knows nobody; BUSY, which takes nothing now; SLOW, which never answers to a message.
+pub struct MailServers {
+    server: Server,
+}
+
+/// A message as a server got it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mail {
+    pub server: String,
+    pub hello: String,
+    pub user: Option<String>,
+    pub from: String,
+    pub to: Vec<String>,
+    pub headers: BTreeMap<String, String>,
+    pub text: String,
+}
+
+impl MailServers {
+    pub const USER: &str = "gateway";
+    pub const PASSWORD: &str = "canary-password";
+
+    /// Starts them with `certificate`.
+    pub fn start(certificate: &Certificate) -> Option<Self> {
+        let files = [&certificate.certificate_file, &certificate.key_file];
+        let files = files.map(|file| file.display().to_string());
+        let server = Server::start("smtp/start-smtp.sh", &files.each_ref().map(String::as_str), 1)?;
+        Some(Self { server })
+    }
+
+    /// The port of the server `name`.
+    pub fn port(&self, name: &str) -> &str {
+        self.server.said(name)
+    }
+
+    /// The next message that one of them took.
+    #[track_caller]
+    pub fn mail(&self) -> Mail {
+        let line = self.server.lines.lock().unwrap().recv_timeout(PATIENCE).expect("a message");
+        serde_json::from_str(line.strip_prefix("MAIL=").expect("a message")).unwrap()
+    }
+
+    /// Whether a message lies there that nobody has looked at.
+    pub fn has_mail(&self) -> bool {
+        self.server.lines.lock().unwrap().try_recv().is_ok()
+    }
 }
 
 // --------------------------------------------------------------------------------------------------- OpenID provider

@@ -152,11 +152,11 @@ impl<'a> Batch<'a> {
         for remark in &remarks {
             writeln!(out, "{remark}")?;
         }
-        let clients = &desk.setup.config.plugin.clients.0;
-        let is_missing = |name: &str| !clients.iter().any(|client| client.section() == name);
         for name in ["totp", "hotp"] {
-            if is_missing(name) && new.iter().any(|(authenticator, _)| authenticator.client == name) {
-                writeln!(out, "note: {name} is not in [plugin] clients: nothing verifies these until it is")?;
+            if new.iter().any(|(authenticator, _)| authenticator.client == name)
+                && let Some(note) = desk.unverified(name)
+            {
+                writeln!(out, "{note}")?;
             }
         }
         if run == Run::Dry {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::super::schema::Schema;
 use super::Value;
+use crate::config::http::template::Template;
 use crate::domain::foreign::{Foreign, is_deceptive};
 
 /// By what codes are sent.
@@ -168,6 +169,30 @@ impl Value for WebhookAuth {
             "header" => Some(Self::Header),
             _ => None,
         }
+    }
+}
+
+/// A message with a place for the code in it.
+#[derive(Clone, Debug)]
+pub struct MessageText(pub Template);
+
+impl Value for MessageText {
+    fn expected() -> String {
+        "text with {code} in it".into()
+    }
+
+    fn schema() -> Schema {
+        Schema::pattern(r"[\s\S]*\{code\}[\s\S]*")
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::read(text).ok()
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        let template = Template::read(text)?;
+        let has_code = template.placeholders().any(|name| name == "code");
+        if has_code { Ok(Self(template)) } else { Err("has no {code} in it".into()) }
     }
 }
 
