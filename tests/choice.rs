@@ -1,6 +1,6 @@
 //! Several authenticators, and which of them is asked for.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
 
 #[expect(dead_code, reason = "each test file uses a part of the rig")]
 mod rig;
