@@ -184,3 +184,25 @@ fn the_list_shows_those_that_are_asked_for() {
     assert_eq!(count(&["--state", "active", "--client", "totp"]), 2);
     assert_eq!(count(&["--client", "hotp"]), 0);
 }
+
+#[test]
+fn what_was_handed_out_for_a_lost_authenticator_goes_with_it() {
+    let home = Home::with(&[("alice", &Phone::new(1))]);
+    home.set_clock(NOW);
+    home.run(&["recovery", "generate", "alice"], "").ok();
+    home.run(&["bypass", "alice", "--reason", "lost phone"], "").ok();
+    let default = home.run(&["authenticator", "default", "alice", "recovery codes", "--override-reason", "x"], "");
+    assert!(refused(&default, 65).contains("taken at any prompt"), "{default:?}");
+    let id = held_id(&home, "authenticator");
+    let done = home.run(&["remove", "alice", "--id", &id, "--override-reason", "lost"], "").ok();
+    assert!(done.stdout.contains("alice can still log in with codes that were handed out"), "{done:?}");
+    home.import("alice", &Phone::new(2));
+    home.run(&["remove", "alice", "--override-reason", "left"], "").ok();
+    assert!(held(&home).is_empty());
+}
+
+fn held_id(home: &Home, label: &str) -> String {
+    let list: Vec<Value> = serde_json::from_str(&home.run(&["list", "--json"], "").ok().stdout).unwrap();
+    let one = list.iter().find(|one| one["label"] == label).unwrap();
+    one["id"].as_str().unwrap().to_owned()
+}

@@ -193,3 +193,29 @@ fn what_lies_beyond_the_window_is_wrong() {
         "not_enrolled"
     );
 }
+
+#[test]
+fn what_a_service_verifies_has_a_label_and_can_be_the_default() {
+    let (home, phone, _) = two();
+    home.set("plugin", "clients", "totp, fixed");
+    home.append("[fixed]\ncode = canary-1\n[debug]\nallow_insecure = yes\n");
+    home.keep("plugin.ini", &std::fs::read_to_string(home.ini()).unwrap());
+    let enroll = |more: &[&str]| home.run(&[&["enroll", "alice", "--client", "fixed"], more].concat(), "");
+    let done = enroll(&["--qr", "terminal"]);
+    assert!(done.status == Some(64) && done.stderr.contains("fixed enrols its users itself"), "{done:?}");
+    assert!(enroll(&["--label", "rehearsal"]).ok().stdout.starts_with("alice has \"rehearsal\""));
+    let done = enroll(&[]);
+    assert!(done.status == Some(65) && done.stderr.contains("noted for alice already, as \"rehearsal\""), "{done:?}");
+
+    assert!(Dialogue::new(&home).prompt(Some("?")).contains("\n  3  rehearsal\n"));
+    home.run(&["authenticator", "default", "alice", "rehearsal", "--override-reason", "as asked"], "").ok();
+    assert_eq!(Dialogue::new(&home).say(Some("canary-1")).told(), "accept");
+    let mut dialogue = Dialogue::new(&home);
+    assert!(dialogue.prompt(Some("?")).contains("rehearsal (default)"));
+    dialogue.prompt(Some("1"));
+    assert_eq!(dialogue.say(Some(&phone.code_at(NOW, 0))).told(), "accept");
+    let refused = home.run(&["authenticator", "disable", "alice", "rehearsal", "--override-reason", "lost"], "");
+    assert!(refused.status == Some(65) && refused.stderr.contains("disable it there"), "{refused:?}");
+    home.run(&["keys", "verify"], "").ok();
+    home.run(&["authenticator", "remove", "alice", "--all", "--override-reason", "left"], "").ok();
+}

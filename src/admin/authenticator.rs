@@ -9,7 +9,7 @@ use super::desk::{self, Desk};
 use super::list::{self, ListArgs, ShowArgs};
 use super::proof::Grounds;
 use crate::clock::Clock;
-use crate::domain::authenticator::{Authenticator, Standing};
+use crate::domain::authenticator::{Authenticator, Mechanism, Standing};
 use crate::domain::claimant::Subscriber;
 use crate::domain::foreign::Foreign;
 use crate::store::Renamed;
@@ -64,7 +64,7 @@ pub struct RemoveArgs {
     /// Whose
     user: String,
 
-    /// Which: the id that list prints. Not needed where there is one only
+    /// Which: the id that list prints. Not needed where there is one only, beside codes that were handed out
     #[arg(long, value_name = "ID", conflicts_with = "all")]
     id: Option<String>,
 
@@ -90,6 +90,10 @@ pub fn run(command: &Command, config: &Path, clock: Clock, out: &mut impl Write)
                     Foreign(&found.label),
                     found.id.0
                 )));
+            }
+            if is_rest(&found) {
+                let label = Foreign(&found.label);
+                return Err(AdminError::Data(format!("\"{label}\" is taken at any prompt, and asked for at none")));
             }
             change(&desk, one, &found, "default", "make it the default")?;
             let id = Some(&found.id);
@@ -130,11 +134,12 @@ pub fn remove(args: &RemoveArgs, config: &Path, clock: Clock, out: &mut impl Wri
             return Err(unknown(&subscriber, id));
         }
     }
-    if found.len() > 1 && !args.all {
-        return Err(AdminError::Usage(format!(
-            "{user} has {} authenticators; say which with --id, or --all",
-            found.len()
-        )));
+    if args.id.is_none() && !args.all {
+        let count = found.iter().filter(|one| !is_rest(one)).count();
+        // What is handed out for the day on which it is lost goes with it.
+        if count > 1 {
+            return Err(AdminError::Usage(format!("{user} has {count} authenticators; say which with --id, or --all")));
+        }
     }
     let grounds = args.grounds.establish(&desk, &subscriber, "remove it")?;
     for authenticator in found {
@@ -144,7 +149,19 @@ pub fn remove(args: &RemoveArgs, config: &Path, clock: Clock, out: &mut impl Wri
             writeln!(out, "removed \"{}\" ({}) of {user}", Foreign(&authenticator.label), authenticator.id.0)?;
         }
     }
+    let left = desk.authenticators_of(&subscriber)?;
+    if !left.is_empty() && left.iter().all(is_rest) {
+        writeln!(
+            out,
+            "{user} can still log in with codes that were handed out; to end that: countersign remove {user}"
+        )?;
+    }
     Ok(())
+}
+
+/// Whether it is codes that were handed out, for the day on which an authenticator is lost.
+fn is_rest(one: &Authenticator) -> bool {
+    one.mechanism == Mechanism::LookUp
 }
 
 fn stand(one: &One, config: &Path, clock: Clock, to: Standing, out: &mut impl Write) -> Result<(), AdminError> {
@@ -154,6 +171,10 @@ fn stand(one: &One, config: &Path, clock: Clock, to: Standing, out: &mut impl Wr
         Standing::Disabled => ("disabled", "disable", "disable it"),
         Standing::Active => ("enabled", "enable", "enable it"),
     };
+    if to == Standing::Disabled && found.mechanism == Mechanism::Elsewhere {
+        let (label, client) = (Foreign(&found.label), &found.client);
+        return Err(AdminError::Data(format!("\"{label}\" is kept by {client}, which decides: disable it there")));
+    }
     if found.standing == to {
         return Ok(writeln!(out, "\"{}\" ({}) was {word} before", Foreign(&found.label), found.id.0)?);
     }

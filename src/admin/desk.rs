@@ -90,7 +90,7 @@ impl Desk {
         let clients = &self.setup.config.plugin.clients.0;
         let is_there = clients.iter().any(|client| client.section() == name);
         (!is_there)
-            .then(|| format!("note: {} is not in [plugin] clients: nothing verifies these until it is", Foreign(name)))
+            .then(|| format!("note: {} is not in [plugin] clients: no login asks for it until it is", Foreign(name)))
     }
 
     /// Everything that `subscriber` holds here, disabled or not.

@@ -2,6 +2,7 @@
 
 mod args;
 mod confirm;
+mod elsewhere;
 mod label;
 mod output;
 mod pending;
@@ -56,6 +57,9 @@ fn begin(user: &str, new: &New, config: &Path, clock: Clock, out: &mut impl Writ
         return begin_target(user, new, config, clock, out);
     }
     target.refuse()?;
+    if elsewhere::is_meant(client) {
+        return elsewhere::note(user, new, config, clock, out);
+    }
     let output = Output::of(output)?;
     if *confirm && output.text == Text::Nothing {
         return Err(AdminError::Usage("--confirm asks on standard output, where --qr-file - goes; name a file".into()));

@@ -24,7 +24,7 @@ pub struct New {
     #[arg(required = true, value_name = "USER")]
     pub user: Option<String>,
 
-    /// The client that will verify it: totp, hotp, or a section of plugin.ini such as "notify mail"
+    /// The client that will verify it: totp, hotp, "notify NAME", or a service, which enrols its users itself
     #[arg(long, value_name = "NAME", default_value = "totp")]
     pub client: String,
 

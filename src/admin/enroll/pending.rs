@@ -134,7 +134,8 @@ fn new_kind(config: &Config, client: &str) -> Result<Kind, AdminError> {
             Ok(Kind::Hotp(Hotp { algorithm: options.algorithm, digits: options.digits.0 }, 0))
         }
         Some(_) | None => Err(AdminError::Usage(format!(
-            "--client: expected totp, hotp or notify NAME, found \"{}\"; a remote service enrols its users itself",
+            "--client: expected {}, found \"{}\"",
+            ClientName::expected(),
             Foreign(client)
         ))),
     }
