@@ -54,11 +54,13 @@ fn a_hostile_name_gets_one_verdict_and_leaves_nothing_behind() {
         }
     }
     let after: BTreeSet<_> = tree(&root).into_iter().filter(|path| !path.starts_with(home.store())).collect();
-    assert_eq!(after.difference(&before).collect::<Vec<_>>(), [&home.log_path()]);
+    assert_eq!(after.difference(&before).collect::<Vec<_>>(), Vec::<&PathBuf>::new());
     let log = home.log();
-    assert_eq!(log.lines().count(), 11 * 4, "{log}");
+    // The first is of the import.
+    let mut lines = log.lines().skip(1);
+    assert_eq!(lines.clone().count(), 11 * 4, "{log}");
     assert!(
-        log.lines().all(|line| line.matches(" verdict=\"").count() == 1 && line.contains(" verdict=\"reject\"")),
+        lines.all(|line| line.matches(" verdict=\"").count() == 1 && line.contains(" verdict=\"reject\"")),
         "{log}"
     );
     let deceives = |c| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}');
