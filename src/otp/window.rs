@@ -36,6 +36,10 @@ impl Verifier {
     /// # Errors
     /// For a secret below 80 bits, or parameters that are not supported.
     pub fn new(parameters: Totp, secret: &SecretBytes) -> Result<Self, TotpError> {
+        Self::made(parameters, parameters.is_supported(), secret)
+    }
+
+    fn made(parameters: Totp, is_supported: bool, secret: &SecretBytes) -> Result<Self, TotpError> {
         let algorithm = match parameters.algorithm {
             Algorithm::Sha1 => totp_rs::Algorithm::SHA1,
             Algorithm::Sha256 => totp_rs::Algorithm::SHA256,
@@ -49,7 +53,7 @@ impl Verifier {
             // totp-rs wipes its copy on drop.
             .with_secret(Secret::new(secret.expose().clone().into_boxed_slice()));
         let is_weak = (SECRET_WEAKEST..SECRET_MINIMUM).contains(&secret.expose().len());
-        let totp = if is_weak && parameters.is_supported() { builder.build_noncompliant() } else { builder.build()? };
+        let totp = if is_weak && is_supported { builder.build_noncompliant() } else { builder.build()? };
         Ok(Self { totp, parameters })
     }
 
@@ -67,7 +71,9 @@ impl Verifier {
     /// For a secret below 80 bits, or parameters that are not supported.
     pub fn by_counter(parameters: Hotp, secret: &SecretBytes) -> Result<Self, TotpError> {
         let Hotp { algorithm, digits } = parameters;
-        Self::new(Totp { algorithm, digits, period: 30 }, secret)
+        let is_supported = Totp { algorithm, digits, period: 30 }.is_supported();
+        // A counter is a second of its own: no multiplication, which would end where the largest number does.
+        Self::made(Totp { algorithm, digits, period: 1 }, is_supported, secret)
     }
 
     /// The counter in `first ..= last` that has `code`, the last if several, every one compared in constant time.
@@ -162,6 +168,28 @@ mod tests {
         let (verifier, code) = (verifier(), "305913");
         for step in [58_909_024_u64, 58_909_765] {
             assert_eq!(verifier.find(code, UnixTime(step * 30), 1), Match::Step(step));
+        }
+    }
+
+    /// Codes as oathtool computes them, also about the counter whose thirtyfold no longer fits into 64 bits.
+    const COUNTERS: [(u64, &str); 7] = [
+        (0, "755224"),
+        (9, "520489"),
+        (614_891_469_123_651_719, "856882"),
+        (614_891_469_123_651_720, "277486"),
+        (614_891_469_123_651_721, "957776"),
+        (1_000_000_000_000_000_000, "288752"),
+        (9_223_372_036_854_775_806, "891618"),
+    ];
+
+    #[test]
+    fn every_counter_has_a_code_of_its_own_however_large() {
+        let secret = SecretBytes::new(b"12345678901234567890".to_vec());
+        let verifier = Verifier::by_counter(Hotp { algorithm: Algorithm::Sha1, digits: 6 }, &secret).unwrap();
+        for (counter, code) in COUNTERS {
+            assert_eq!(*verifier.code(counter), code, "{counter}");
+            assert_eq!(verifier.find_counter(code, counter.saturating_sub(1), counter), Some(counter));
+            assert_eq!(verifier.find_counter(code, counter.saturating_add(1), counter.saturating_add(9)), None);
         }
     }
 
