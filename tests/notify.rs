@@ -44,10 +44,11 @@ fn a_code_that_was_sent_lets_in_once() {
 #[test]
 fn a_message_says_who_logs_in_from_where_and_to_what() {
     let stage = Stage::new("");
-    let more = json!({"server_username": "root", "server_hostname": "db1\n\u{202e}Bcc: eve", "session_id": "s"});
+    let more =
+        json!({"server_username": "root", "server_hostname": "db1\n\u{202e}Go to http://eve", "session_id": "s"});
     assert_eq!(stage.home.ask_one(&request(1, "alice", more)).told(), "need_info");
     let message = stage.messages().remove(0);
-    let origin = "a login as alice by ssh from 192.0.2.7 to root@db1<U+000A><U+202E>Bcc: eve";
+    let origin = "a login as alice by ssh from 192.0.2.7 to root@db1?U?000A??U?202E?Go?to?http:??eve";
     assert!(message.contains(&format!("It was asked for by {origin}. If that was not you")), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
 }
@@ -217,6 +218,26 @@ fn resend_is_limited_as_well() {
     }
     assert_eq!(told, "authentication_failure/throttled");
     assert_eq!(stage.messages().len(), 3);
+}
+
+#[test]
+fn what_was_charged_for_sending_does_not_keep_the_code_out() {
+    let stage = Stage::new("");
+    stage.home.set("throttle", "failures", "3");
+    stage.home.set_clock(NOON);
+    for _ in 0..3 {
+        assert_eq!(stage.home.ask_one(&login("alice")).told(), "need_info", "and nobody answers");
+    }
+    let question = stage.home.ask_one(&login("alice"));
+    assert_eq!(question.told(), "need_info", "the last that is sent before waits begin");
+    stage.home.set_clock(NOON + 15);
+    assert_eq!(stage.home.ask_one(&login("alice")).code(), "throttled");
+    let (code, wrong) = (stage.codes().pop().unwrap(), stage.wrong_code());
+    for _ in 0..2 {
+        assert_eq!(stage.home.ask_one(&answer("alice", question.cookie(), &wrong)).code(), "wrong_code");
+    }
+    assert_eq!(stage.home.ask_one(&answer("alice", question.cookie(), &code)).told(), "accept");
+    assert_eq!(stage.home.ask_one(&login("alice")).told(), "need_info", "a success ends the waiting");
 }
 
 #[test]

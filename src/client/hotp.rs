@@ -237,6 +237,10 @@ impl MfaClient for HotpClient {
         Push::Unable
     }
 
+    fn is_answer(&self, _typed: &TypedCode) -> bool {
+        true
+    }
+
     fn otp_authenticate<'a>(
         &'a self,
         attempt: &'a Attempt<'a>,

@@ -176,6 +176,12 @@ pub trait MfaClient {
         false
     }
 
+    /// Whether what was typed in answer to a question of this client is a code that is verified here, and no reason to send
+    /// anything to anybody.
+    fn is_answer(&self, _typed: &TypedCode) -> bool {
+        false
+    }
+
     /// Verifies what the claimant typed; `state` is what came with the question that it answers, if a client asked it. Also
     /// where a push waits and a code is typed in its place. A question in answer to a question takes its place, or where the
     /// same `state` comes with it, is the same once more.

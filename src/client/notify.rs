@@ -258,9 +258,22 @@ fn origin(attempt: &Attempt<'_>) -> String {
             "from" => " from ",
             _ => " to ",
         });
-        text.push_str(&value);
+        text.push_str(&plain(&value));
     }
     text
+}
+
+/// How much of one fact is said in a message.
+const FACT: usize = 64;
+
+/// A fact as it may stand in a message to somebody else: whoever logs in names hosts and users, and writes no text.
+fn plain(fact: &str) -> String {
+    let is_plain = |c: &char| c.is_alphanumeric() || "._@:-\\".contains(*c);
+    let mut plain: String = fact.chars().take(FACT).map(|c| if is_plain(&c) { c } else { '?' }).collect();
+    if fact.chars().nth(FACT).is_some() {
+        plain.push('…');
+    }
+    plain
 }
 
 impl MfaClient for NotifyClient {
@@ -282,6 +295,11 @@ impl MfaClient for NotifyClient {
 
     fn kept(&self) -> Kept {
         Kept::Here
+    }
+
+    fn is_answer(&self, typed: &TypedCode) -> bool {
+        // Looked at for one word.
+        !code::is_resend(typed.expose())
     }
 
     fn description(&self) -> Description<'_> {

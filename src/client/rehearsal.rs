@@ -73,6 +73,10 @@ impl MfaClient for Rehearsal {
         self.0.starts_push(typed)
     }
 
+    fn is_answer(&self, typed: &TypedCode) -> bool {
+        self.0.is_answer(typed)
+    }
+
     fn otp_authenticate<'a>(
         &'a self,
         _attempt: &'a Attempt<'a>,

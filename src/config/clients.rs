@@ -371,7 +371,7 @@ pub fn on_unreachable(remote: &Remote) -> Result<OnUnreachable, &'static str> {
 
 /// Notes what the sections say that does not go together.
 pub fn check(clients: &Clients, read: &ClientSections, sections: &[Section], mistakes: &mut Mistakes) {
-    Fixed::warn(clients, sections, mistakes);
+    Fixed::warn(sections, mistakes);
     let line = |section: &str, option: &str| {
         let section = sections.iter().find(|s| s.name == section)?;
         Some(section.entries.iter().find(|entry| entry.name == option).map_or(section.line, |entry| entry.line))

@@ -6,7 +6,7 @@ use super::declare::{self, SectionDeclaration};
 use super::ini::Section;
 use super::mistake::Mistakes;
 use super::schema::Schema;
-use super::value::{ClientName, Clients, Optional, Value, YesNo};
+use super::value::{Optional, Value, YesNo};
 use crate::domain::claimant::Subscriber;
 use crate::domain::secret::Secret;
 
@@ -123,10 +123,10 @@ impl Fixed {
         Some(read)
     }
 
-    /// Warns where it is in use.
-    pub fn warn(clients: &Clients, sections: &[Section], mistakes: &mut Mistakes) {
+    /// Warns where it stands: in use, or for the day on which another client is away.
+    pub fn warn(sections: &[Section], mistakes: &mut Mistakes) {
         let section = sections.iter().find(|section| section.name == "fixed");
-        if let (Some(section), true) = (section, clients.0.contains(&ClientName::Fixed)) {
+        if let Some(section) = section {
             let text = "[fixed]: INSECURE: codes that never change let in anybody who knows them; for tests only";
             mistakes.warn_at_line(section.line, text);
         }

@@ -308,11 +308,11 @@ impl Engine {
     /// A session that ended takes its push with it.
     pub(super) async fn end_push_of(&self, story: &Story<'_>) -> Result<(), End> {
         let Some(session) = story.session() else { return Ok(()) };
+        self.pushes.forget(story.owner().subscriber, session);
         if self.clients.iter().all(|wired| wired.client.push() == Push::Unable) {
             return Ok(());
         }
         let held = self.find_named(story).await?.filter(|held| held.kind == held::Kind::Pushed);
-        self.pushes.forget(story.owner().subscriber, session);
         // Under which name it was sent, only a directory may know: it is looked for by its session.
         if let Some(subscriber) = self.pushes.of_session(story.owner()) {
             self.pushes.end(&subscriber, Denial::Cancelled);

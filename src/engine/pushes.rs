@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{AbortHandle, Abortable, FutureExt, Shared};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::held::Owner;
 use super::push::{Begin, CANCEL, Chore, Course, End};
@@ -101,6 +101,7 @@ pub struct Pushes {
     chores: RefCell<Vec<Chore>>,
     remembered: RefCell<HashMap<Known, Said>>,
     are_over: Cell<bool>,
+    end: Notify,
 }
 
 impl Pushes {
@@ -220,6 +221,15 @@ impl Pushes {
     /// Sends no more.
     pub fn close(&self) {
         self.are_over.set(true);
+        self.end.notify_waiters();
+    }
+
+    /// Waits until no more are sent.
+    pub async fn ended(&self) {
+        let end = self.end.notified();
+        if !self.are_over() {
+            end.await;
+        }
     }
 
     /// Whether no more are sent.

@@ -38,7 +38,12 @@ impl Engine {
         }
         // Counted for good before anything leaves.
         self.settle(story).await?;
-        let outcome = client::in_one_piece(Reach::NotSent, wired.client.push_start(&story.attempt())).await;
+        let attempt = story.attempt();
+        let outcome = tokio::select! {
+            outcome = client::in_one_piece(Reach::NotSent, wired.client.push_start(&attempt)) => outcome,
+            // Whatever is on its way is left there; a program that sends is ended.
+            () = self.pushes.ended() => return Err(Denial::Cancelled.into()),
+        };
         self.note("send", || match &outcome {
             Ok(Outcome::Ask { prompt: _, state: _ }) => format!("[{section}] sent a code"),
             Ok(Outcome::Denied(denial)) => format!("[{section}]: {}: {}", denial.code(), denial.reason()),

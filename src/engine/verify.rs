@@ -44,12 +44,25 @@ impl Engine {
             let denial = Denial::refused(Refusal::MalformedCode, "this client takes no codes");
             return Err(End::Denied(denial, Some(client.section().to_owned())));
         }
+        let answers_question =
+            held.as_ref().is_some_and(|held| held.kind == held::Kind::Asked) && client.is_answer(code);
+        let mut is_counted = true;
         if !is_charged {
-            self.heard(self.store.charge(&story.origin, now).await?)?;
+            match self.heard(self.store.charge(&story.origin, now).await?) {
+                Ok(()) => {}
+                // What was charged for the question does not keep its answer out, nor does what others do meanwhile: its
+                // tries are few, and nobody who is to wait is asked another.
+                Err(_wait) if answers_question => is_counted = false,
+                Err(denial) => return Err(denial.into()),
+            }
         }
         if let Some(held) = held.as_ref().filter(|held| held.kind == held::Kind::Asked)
             && self.store.try_challenge(&held.id, now).await?.is_none()
         {
+            // Nor is it asked once more.
+            if let Some(session) = story.session() {
+                self.pushes.forget(story.owner().subscriber, session);
+            }
             return Err(Denial::ChallengeGone.into());
         }
         let begun = match client.place() {
@@ -98,7 +111,9 @@ impl Engine {
             }
             return Box::pin(self.verify(story, other, code, None, Standing::For(&away))).await;
         }
-        self.take_back(&story.origin, &outcome).await?;
+        if is_counted || matches!(&outcome, Ok(Outcome::Verified(_))) {
+            self.take_back(&story.origin, &outcome).await?;
+        }
         if let (Some(origin), Ok(Outcome::Verified(_))) = (&counted, &outcome) {
             // What looked like a recovery code was none, and no guess at one.
             self.store.credit(origin, Credit::Refund).await?;

@@ -49,6 +49,14 @@ fn fixed_codes_are_loud_at_every_start_and_every_use() {
 }
 
 #[test]
+fn fixed_codes_are_loud_where_they_only_stand_in_for_a_service() {
+    let home = home("[fixed]\ncode = canary-1\n[debug]\nallow_insecure = yes\n");
+    home.set("plugin", "clients", "totp");
+    let said = home.run(&["check"], "");
+    assert!(format!("{said:?}").contains("[fixed]: INSECURE"), "{said:?}");
+}
+
+#[test]
 fn the_code_of_nobody_in_particular_is_not_everybody_s() {
     let home = home("[fixed]\ncodes = bob:canary-2\n[debug]\nallow_insecure = yes\n");
     assert_eq!(home.ask_one(&attempt(1, "alice", "canary-2")).code(), "not_enrolled");

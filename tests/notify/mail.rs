@@ -1,6 +1,7 @@
 //! Codes by mail, to servers by aiosmtpd.
 
 use std::fs;
+use std::io::Write;
 
 use serde_json::Value;
 
@@ -208,7 +209,6 @@ fn what_is_no_mail_server_is_a_communication_error() {
     let speaking = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = speaking.local_addr().unwrap().port();
     let said = std::thread::spawn(move || {
-        use std::io::Write;
         let (mut stream, _) = speaking.accept().unwrap();
         stream.write_all(b"canary alice.canary@corp.example\r\n").unwrap();
     });
@@ -216,6 +216,28 @@ fn what_is_no_mail_server_is_a_communication_error() {
     assert_eq!(post.ask().told(), "communication_error/not_smtp");
     said.join().unwrap();
     post.leaks_nothing(&[]);
+}
+
+#[test]
+fn a_server_that_never_ends_its_line_is_cut_short() {
+    let Some(post) = Post::new() else { return };
+    let endless = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = endless.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in endless.incoming() {
+            let mut stream = stream.unwrap();
+            let mut said = stream.write_all(b"220 ");
+            while said.is_ok() {
+                said = stream.write_all(&[b'a'; 64 * 1024]);
+            }
+        }
+    });
+    for security in ["none", "starttls"] {
+        post.section(&format!("server = 127.0.0.1:{port}\nsecurity = {security}\n"));
+        let answer = post.ask();
+        assert_eq!(answer.told(), "communication_error/not_smtp", "{answer:?}");
+        assert!(answer.reason().contains("says too much"), "{answer:?}");
+    }
 }
 
 #[test]

@@ -136,6 +136,9 @@ pub fn broken(error: &IoError, doing: &str) -> ClientError {
     if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
         return ClientError::communication("tls_failed", text).reached(Reach::Sent);
     }
+    if error.kind() == ErrorKind::InvalidData {
+        return ClientError::communication("not_smtp", text).reached(Reach::Sent);
+    }
     ClientError::unreachable("connection_lost", text, Reach::Sent)
 }
 

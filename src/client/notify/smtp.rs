@@ -10,14 +10,14 @@ use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Message as Mail};
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream};
 use lettre::transport::smtp::commands::Starttls;
 use lettre::transport::smtp::extension::{ClientId, Extension};
 use tokio::net::TcpStream;
 
 use super::Message;
 use super::dial::{Dial, broken};
-use super::greeted::Greeted;
+use super::greeted::{Bounded, Greeted};
 use super::target::Target;
 use crate::client::diagnosis::Finding;
 use crate::client::{ClientError, LazySecret, Parts, note_reach};
@@ -138,15 +138,15 @@ impl Smtp {
     async fn open(&self, until: Instant) -> Result<AsyncSmtpConnection, ClientError> {
         let stream = self.dial.connect(until).await?;
         let mut connection = match self.security {
-            MailSecurity::None => self.greet(Box::new(stream)).await?,
+            MailSecurity::None => self.greet(stream).await?,
             MailSecurity::Tls => {
                 let secured = self.dial.secure(stream, until).await?;
-                self.greet(Box::new(Greeted::by_server(secured))).await?
+                self.greet(Greeted::by_server(secured)).await?
             }
             MailSecurity::StartTls => {
                 let stream = self.start_tls(stream).await?;
                 let secured = self.dial.secure(stream, until).await?;
-                self.greet(Box::new(Greeted::already(secured))).await?
+                self.greet(Greeted::already(secured)).await?
             }
         };
         if let Some((user, password)) = &self.login {
@@ -159,10 +159,8 @@ impl Smtp {
         Ok(connection)
     }
 
-    async fn greet(
-        &self,
-        stream: Box<dyn lettre::transport::smtp::client::AsyncTokioStream>,
-    ) -> Result<AsyncSmtpConnection, ClientError> {
+    async fn greet(&self, stream: impl AsyncTokioStream + 'static) -> Result<AsyncSmtpConnection, ClientError> {
+        let stream = Box::new(Bounded::new(stream));
         let greeted = AsyncSmtpConnection::connect_with_transport(stream, &self.hello).await;
         greeted.map_err(|error| failed(&error, "delivery_failed", "the server does not let this machine in"))
     }
@@ -173,7 +171,7 @@ impl Smtp {
         let lost = |error| broken(&error, "the connection cannot be kept");
         let kept = stream.into_std().map_err(lost)?;
         let spoken = kept.try_clone().and_then(TcpStream::from_std).map_err(lost)?;
-        let mut connection = self.greet(Box::new(spoken)).await?;
+        let mut connection = self.greet(spoken).await?;
         if !connection.server_info().supports_feature(Extension::StartTls) {
             let text =
                 "the server offers no STARTTLS; set security = tls where its port speaks TLS from the first byte";
@@ -197,7 +195,7 @@ impl Smtp {
             .to(Mailbox::new(None, to.clone()))
             .subject(self.subject.clone())
             .header(ContentType::TEXT_PLAIN)
-            // Leaves in the message, over TLS.
+            // Leaves in the message, as the section secures the way.
             .body(format!("{}\n", message.text.expose()))
             .map_err(|error| unusable(&error.to_string()))
     }

@@ -39,6 +39,9 @@ pub fn check(options: &NotifyOptions, section: &Section, mistakes: &mut Mistakes
     let mut check = Check { options, section, mistakes };
     check.belonging();
     check.message();
+    if options.resend_after.0 >= options.lifetime.0 {
+        check.note("resend_after", "is not less than lifetime: nobody could have another code sent in time");
+    }
     match options.via {
         Via::Smtp => check.smtp(),
         Via::Webhook => check.webhook(),
