@@ -1,6 +1,6 @@
 //! `countersign recovery`: codes for the day on which the authenticator is lost.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use serde_json::json;
@@ -47,6 +47,10 @@ pub fn run(command: &Command, config: &Path, clock: Clock, out: &mut impl Write)
         Command::Generate(Args { user, json }) => {
             let desk = Desk::open(config, clock)?;
             let subscriber = desk::subscriber(user)?;
+            if desk.authenticators_of(&subscriber)?.is_empty() {
+                let user = Foreign(subscriber.as_str());
+                writeln!(io::stderr(), "note: {user} holds nothing else here; is the name right?")?;
+            }
             desk.audit(&Act {
                 action: "recovery_generate",
                 subscriber: &subscriber,

@@ -243,9 +243,17 @@ fn a_server_that_never_ends_its_line_is_cut_short() {
 #[test]
 fn what_is_no_address_is_no_target() {
     let Some(post) = Post::new() else { return };
-    for target in
-        ["", "alice", "alice@", "a b@corp.example", "alice@corp.example\r\nBcc: x@y.example", "+4366012344711"]
-    {
+    for target in [
+        "",
+        "alice",
+        "alice@",
+        "a b@corp.example",
+        "alice@corp.example\r\nBcc: x@y.example",
+        "+4366012344711",
+        // Addresses that cannot be sent to.
+        "\"a b\"@corp.example",
+        "bob@[127.0.0.1]",
+    ] {
         let ended = post.home.run(&["enroll", "bob", "--client", "notify mail", "--target", target], "");
         let expected = "expected an address such as alice@corp.example";
         assert!(ended.status == Some(65) && ended.stderr.contains(expected), "{target:?}: {ended:?}");

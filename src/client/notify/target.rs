@@ -33,7 +33,8 @@ impl Target {
             (Via::Smtp, _) => text
                 .parse()
                 .ok()
-                .filter(|_| is_plain)
+                // A quoted name and an address of numbers are more than the library sends to.
+                .filter(|_| is_plain && !text.contains(['"', '[']))
                 .map(Self::Mail)
                 .ok_or_else(|| "expected an address such as alice@corp.example".into()),
             (Via::Webhook | Via::Command, None) => {
