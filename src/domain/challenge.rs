@@ -1,4 +1,5 @@
-//! Something that was asked and waits to be proved: an enrolment now, a login, a change or a step-up by the same means.
+//! Something that was asked and waits to be proved: a login, an enrolment, a change, a step-up, or an action of another
+//! program.
 
 use super::claimant::Subscriber;
 use super::time::UnixTime;
@@ -19,12 +20,14 @@ pub enum Purpose {
     Bypass,
     /// A code that was handed out allows an enrolment.
     Ticket,
+    /// Whatever another program wants confirmed.
+    Action,
 }
 
 impl Purpose {
     /// Every purpose there is.
-    pub const ALL: [Self; 7] =
-        [Self::Login, Self::Enrol, Self::Change, Self::Remove, Self::StepUp, Self::Bypass, Self::Ticket];
+    pub const ALL: [Self; 8] =
+        [Self::Login, Self::Enrol, Self::Change, Self::Remove, Self::StepUp, Self::Bypass, Self::Ticket, Self::Action];
 
     /// The word in the store.
     pub const fn word(self) -> &'static str {
@@ -36,6 +39,7 @@ impl Purpose {
             Self::StepUp => "step_up",
             Self::Bypass => "bypass",
             Self::Ticket => "ticket",
+            Self::Action => "action",
         }
     }
 }

@@ -108,6 +108,7 @@ pub fn holds(backend: &dyn Backend) {
     racing_attempts_are_heard_within_the_limit(backend);
     what_nobody_enrolled_leaves_bounded_traces(backend);
     challenges_go_forward_only(backend);
+    challenges_are_listed_and_forgotten(backend);
     what_is_held_can_be_renamed_preferred_and_disabled(backend);
     recovery_codes_are_redeemed_once(backend);
     what_is_enrolled_with_recovery_codes_is_whole_or_nothing(backend);
@@ -371,6 +372,28 @@ fn what_is_enrolled_with_recovery_codes_is_whole_or_nothing(backend: &dyn Backen
     assert_eq!(settled(&*store, store.held_by(&frank)).len(), 2, "none of them");
     assert!(settled(&*store, store.redeem_recovery_code(&frank, &[20; 32], NOW)).is_some());
     assert_eq!(settled(&*store, store.recovery_hashes(&frank)), [vec![21; 32]], "those that are left");
+}
+
+fn challenges_are_listed_and_forgotten(backend: &dyn Backend) {
+    let store = backend.open();
+    let ids = ["l1", "l2", "l3"].map(|id| ChallengeId(id.into()));
+    for id in &ids {
+        let challenge = Challenge { purpose: Purpose::Action, ..challenge(&id.0) };
+        settled(&*store, store.open_challenge(&challenge));
+    }
+    assert!(settled(&*store, store.move_challenge(&ids[1], State::New, State::Cancelled, NOW)));
+    let listed = |after, limit, now| -> Vec<(String, State)> {
+        let found = settled(&*store, store.challenges(Purpose::Action, after, limit, now));
+        found.into_iter().map(|challenge| (challenge.id.0, challenge.state)).collect()
+    };
+    let [l1, l2, l3] = ids.clone().map(|id| id.0);
+    assert_eq!(listed(None, 2, NOW), [(l1.clone(), State::New), (l2.clone(), State::Cancelled)], "by their ids");
+    assert_eq!(listed(Some(&ids[0]), 9, NOW.plus(900)), [(l2, State::Cancelled), (l3.clone(), State::Expired)]);
+    assert!(settled(&*store, store.challenges(Purpose::Remove, None, 9, NOW)).is_empty());
+    assert!(settled(&*store, store.forget_challenges(NOW)) >= 1);
+    assert_eq!(listed(None, 9, NOW), [(l1, State::New), (l3, State::New)], "what waits is not forgotten");
+    assert!(settled(&*store, store.forget_challenges(NOW.plus(900))) >= 2);
+    assert!(listed(None, 9, NOW).is_empty());
 }
 
 fn recovery_codes_are_redeemed_once(backend: &dyn Backend) {

@@ -31,7 +31,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::domain::authenticator::{Authenticator, AuthenticatorId, Standing, Tombstone};
-use crate::domain::challenge::{Challenge, ChallengeId, State};
+use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::outcome::Limit;
 use crate::domain::time::UnixTime;
@@ -300,6 +300,18 @@ pub trait Store {
 
     /// Moves the challenge from `from` to `to`; says whether this caller did.
     fn move_challenge<'a>(&'a self, id: &'a ChallengeId, from: State, to: State, now: UnixTime) -> Answer<'a, bool>;
+
+    /// Up to `limit` challenges of `purpose` behind the id `after`, in the order of their ids, as they stand at `now`.
+    fn challenges<'a>(
+        &'a self,
+        purpose: Purpose,
+        after: Option<&'a ChallengeId>,
+        limit: u32,
+        now: UnixTime,
+    ) -> Answer<'a, Vec<Challenge>>;
+
+    /// Forgets the challenges that are over at `now`; says how many.
+    fn forget_challenges(&self, now: UnixTime) -> Answer<'_, usize>;
 
     /// Replaces the recovery codes of a subscriber by `set`, an authenticator of the client [`RECOVERY`], and the codes
     /// with these keyed hashes.

@@ -6,7 +6,7 @@ use super::{
     Added, Again, Answer, Consumed, Credit, Mark, Origin, Rank, Renamed, Ruling, Store, StoreError, UnlockKey,
 };
 use crate::domain::authenticator::{Authenticator, AuthenticatorId, Standing, Tombstone};
-use crate::domain::challenge::{Challenge, ChallengeId, State};
+use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
 use crate::policy::cache::{CacheRule, Remembered};
@@ -166,6 +166,20 @@ impl Store for Rehearsal {
 
     fn move_challenge<'a>(&'a self, id: &'a ChallengeId, from: State, _to: State, now: UnixTime) -> Answer<'a, bool> {
         Box::pin(async move { Ok(self.waits(id, now).await?.is_some_and(|challenge| challenge.state == from)) })
+    }
+
+    fn challenges<'a>(
+        &'a self,
+        purpose: Purpose,
+        after: Option<&'a ChallengeId>,
+        limit: u32,
+        now: UnixTime,
+    ) -> Answer<'a, Vec<Challenge>> {
+        self.0.challenges(purpose, after, limit, now)
+    }
+
+    fn forget_challenges(&self, _now: UnixTime) -> Answer<'_, usize> {
+        refused()
     }
 
     fn set_recovery_codes<'a>(&'a self, _set: &'a Authenticator, _hashes: &'a [Vec<u8>]) -> Answer<'a, ()> {

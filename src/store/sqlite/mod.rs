@@ -23,7 +23,7 @@ use super::{
     Added, Again, Answer, Consumed, Credit, Limits, Mark, Origin, Rank, Renamed, Ruling, Store, StoreError, UnlockKey,
 };
 use crate::domain::authenticator::{Authenticator, AuthenticatorId, Standing, Tombstone};
-use crate::domain::challenge::{Challenge, ChallengeId, State};
+use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
 use crate::files::{self, FileError};
@@ -398,6 +398,20 @@ impl Store for SqliteStore {
 
     fn move_challenge<'a>(&'a self, id: &'a ChallengeId, from: State, to: State, now: UnixTime) -> Answer<'a, bool> {
         Box::pin(self.write(move |connection| rows::move_challenge(connection, id, from, to, now)))
+    }
+
+    fn challenges<'a>(
+        &'a self,
+        purpose: Purpose,
+        after: Option<&'a ChallengeId>,
+        limit: u32,
+        now: UnixTime,
+    ) -> Answer<'a, Vec<Challenge>> {
+        Box::pin(async move { self.read(|connection| rows::challenges(connection, purpose, after, limit, now)) })
+    }
+
+    fn forget_challenges(&self, now: UnixTime) -> Answer<'_, usize> {
+        Box::pin(self.write(move |connection| rows::forget_challenges(connection, now)))
     }
 
     fn set_recovery_codes<'a>(&'a self, set: &'a Authenticator, hashes: &'a [Vec<u8>]) -> Answer<'a, ()> {

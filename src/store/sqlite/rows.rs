@@ -349,24 +349,32 @@ pub fn challenge(connection: &Connection, id: &ChallengeId, now: UnixTime) -> ru
             "SELECT id, subscriber, purpose, binding, sealed, state, created, expires, tries_left
              FROM challenge WHERE id = ?1",
             [&id.0],
-            |row| {
-                let (purpose, state): (String, String) = (row.get(2)?, row.get(5)?);
-                let expires = time(row, 7)?;
-                let state = State::ALL.into_iter().find(|s| s.word() == state).ok_or_else(|| unreadable(5))?;
-                Ok(Challenge {
-                    id: ChallengeId(row.get(0)?),
-                    subscriber: Subscriber::canonical(&row.get::<_, String>(1)?),
-                    purpose: Purpose::ALL.into_iter().find(|p| p.word() == purpose).ok_or_else(|| unreadable(2))?,
-                    binding: row.get(3)?,
-                    sealed: row.get(4)?,
-                    state: if !state.is_final() && expires <= now { State::Expired } else { state },
-                    created: time(row, 6)?,
-                    expires,
-                    tries_left: row.get(8)?,
-                })
-            },
+            |row| challenge_of(row, now),
         )
         .optional()
+}
+
+pub fn challenges(
+    connection: &Connection,
+    purpose: Purpose,
+    after: Option<&ChallengeId>,
+    limit: u32,
+    now: UnixTime,
+) -> rusqlite::Result<Vec<Challenge>> {
+    connection
+        .prepare_cached(
+            "SELECT id, subscriber, purpose, binding, sealed, state, created, expires, tries_left
+             FROM challenge WHERE purpose = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+        )?
+        .query_map(params![purpose.word(), after.map_or("", |id| &id.0), limit], |row| challenge_of(row, now))?
+        .collect()
+}
+
+pub fn forget_challenges(connection: &Connection, now: UnixTime) -> rusqlite::Result<usize> {
+    connection.execute(
+        "DELETE FROM challenge WHERE expires <= ?1 OR state IN ('used', 'failed', 'expired', 'cancelled')",
+        [integer(now)],
+    )
 }
 
 pub fn try_challenge(connection: &Connection, id: &ChallengeId, now: UnixTime) -> rusqlite::Result<Option<u32>> {
@@ -547,6 +555,23 @@ pub fn remember_verification(
         )?
         .execute(params![key, subscriber.as_str(), integer(UnixTime(now)), integer(expires)])
         .map(|_| ())
+}
+
+fn challenge_of(row: &Row<'_>, now: UnixTime) -> rusqlite::Result<Challenge> {
+    let (purpose, state): (String, String) = (row.get(2)?, row.get(5)?);
+    let expires = time(row, 7)?;
+    let state = State::ALL.into_iter().find(|s| s.word() == state).ok_or_else(|| unreadable(5))?;
+    Ok(Challenge {
+        id: ChallengeId(row.get(0)?),
+        subscriber: Subscriber::canonical(&row.get::<_, String>(1)?),
+        purpose: Purpose::ALL.into_iter().find(|p| p.word() == purpose).ok_or_else(|| unreadable(2))?,
+        binding: row.get(3)?,
+        sealed: row.get(4)?,
+        state: if !state.is_final() && expires <= now { State::Expired } else { state },
+        created: time(row, 6)?,
+        expires,
+        tries_left: row.get(8)?,
+    })
 }
 
 /// An authenticator whose id and the columns behind it begin at `first`.
