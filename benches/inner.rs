@@ -52,7 +52,7 @@ fn sealed(c: &mut Criterion) {
     });
     let cookie = Cookie { progress: Progress::Accepted, answered: 0, slot: Slot::None, expires: NOW, handle: None };
     let alice = Claimant("alice".into());
-    let binding = Binding { session: Some("s1"), claimant: &alice, configuration: &[7; 16] };
+    let binding = Binding { session: Some("s1"), claimant: &alice, configuration: &[7; 16], errand: "" };
     c.bench_function("seal: a cookie", |b| b.iter(|| cookie.seal(&sealer, binding).unwrap()));
 
     let store = place.join("store");

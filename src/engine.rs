@@ -1,11 +1,13 @@
 //! The decision: one function that tells the story, in one order, and one place that accepts.
 
 mod absence;
+pub mod action;
 mod admit;
 mod authorize;
 mod before;
 mod choice;
 mod dialogue;
+mod errand;
 mod held;
 mod inline;
 mod look_up;
@@ -24,6 +26,7 @@ use std::time::Instant;
 use crate::client::{self, Asks, ClientError, Codes, Kept, Place, Wired};
 use crate::config::{self, Auth, Config, Policy};
 use crate::directory::{self, Directory};
+use crate::domain::action::Told;
 use crate::domain::challenge::ChallengeId;
 use crate::domain::claimant::{Claimant, MfaIdentity};
 use crate::domain::fault::{Class, Fault};
@@ -39,6 +42,7 @@ use crate::store::{Mark, Ruling, Store, StoreError};
 use admit::Admission;
 use before::Before;
 pub use dialogue::CookieState;
+use errand::Errand;
 use held::{Absent, Held};
 pub use push::{Chore, slot as push_slot};
 use pushes::Pushes;
@@ -57,12 +61,16 @@ pub struct Decision {
     pub cookie: CookieState,
     /// Under which name the claimant was to be verified, whatever came of it.
     pub identity: Option<MfaIdentity>,
+    /// The challenge that the request was about.
+    pub challenge: Option<Told>,
 }
 
 /// Everything that a decision needs.
 pub struct Engine {
     auth: Auth,
     policy: Policy,
+    /// What is said of challenges; read where one is opened.
+    enrolment: config::Enrolment,
     /// How a push is sent, where any client could.
     push: Option<config::Push>,
     clients: Vec<Wired>,
@@ -83,8 +91,8 @@ pub type Trail = Rc<RefCell<Vec<Step>>>;
 /// One step of a decision.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// claimant, cookie, exemption, cache, mapping, client, answer, throttle, verify, push, send, absence, questions, limit
-    /// or verdict.
+    /// claimant, cookie, challenge, exemption, cache, mapping, client, answer, throttle, verify, push, send, absence,
+    /// questions, limit or verdict.
     pub name: &'static str,
     pub text: String,
 }
@@ -128,11 +136,24 @@ impl Engine {
     /// An engine with other clients.
     pub fn with_clients(config: &Config, store: Rc<dyn Store>, sealer: Rc<Sealer>, clients: Vec<Wired>) -> Self {
         let (auth, push) = (config.auth.clone(), config.remote.push.as_deref().cloned());
-        let policy = config.policy.clone();
+        let (policy, enrolment) = (config.policy.clone(), config.enrolment.clone());
         let (configuration, directory) = (config.fingerprint(), directory::build(config));
         let choosable = config.plugin.clients.0.len();
         let (pushes, trail) = (Rc::default(), None);
-        Self { auth, policy, push, clients, choosable, directory, configuration, store, sealer, pushes, trail }
+        Self {
+            auth,
+            policy,
+            enrolment,
+            push,
+            clients,
+            choosable,
+            directory,
+            configuration,
+            store,
+            sealer,
+            pushes,
+            trail,
+        }
     }
 
     /// The same engine, which leaves its steps in `trail`.
@@ -190,9 +211,9 @@ impl Engine {
             }
             .into()
         });
-        let ended = match (request.kind, claimant) {
+        let ended = match (&request.kind, claimant) {
             (Kind::SessionEnded, claimant) => self.end_session(request, claimant, cookie, moment, &aside).await,
-            (Kind::Authenticate | Kind::Authorize, None) => Err(Denial::NoClaimant.into()),
+            (Kind::Authenticate | Kind::Authorize | Kind::Challenge(_), None) => Err(Denial::NoClaimant.into()),
             (Kind::Authenticate, Some(claimant)) => {
                 let identity = MfaIdentity(claimant.0.clone());
                 let mut story = Story::new(request, claimant, identity, cookie, moment, &mark, &aside);
@@ -203,6 +224,10 @@ impl Engine {
                 let identity = self.known_identity(&claimant.0);
                 self.authorize(Story::new(request, claimant, identity, cookie, moment, &mark, &aside)).await
             }
+            (Kind::Challenge(act), Some(claimant)) => {
+                let identity = self.known_identity(&claimant.0);
+                self.act(Story::new(request, claimant, identity, cookie, moment, &mark, &aside), act).await
+            }
         };
         let mut verdict = match ended {
             Ok(verdict) => verdict,
@@ -212,11 +237,12 @@ impl Engine {
         if let Verdict::Reject(Reject { remarks: Some(remarks), .. }) = &verdict {
             aside.share(&remarks.session_cookie);
         }
-        let Aside { session_cookie, troubles, identity, directory_until: _ } = aside;
+        let Aside { session_cookie, troubles, identity, directory_until: _, challenge } = aside;
         let troubles = troubles.into_inner();
         explain(&mut verdict, &troubles);
         let (session_cookie, identity) = (session_cookie.into_inner(), identity.into_inner());
-        Decision { verdict, session_cookie, troubles, mark: mark.get(), cookie: state, identity }
+        let (mark, challenge) = (mark.get(), challenge.into_inner());
+        Decision { verdict, session_cookie, troubles, mark, cookie: state, identity, challenge }
     }
 
     /// Who the claimant is.
@@ -281,7 +307,8 @@ impl Engine {
             collect::Step::Ask => {
                 self.may_be_asked(story).await?;
                 let prompt = Prompt::from(self.auth.prompt.clone());
-                if known.is_some() || !self.asks_directory() {
+                let is_kept = self.asks_directory() && story.errand == Errand::Login;
+                if known.is_some() || !is_kept {
                     return self.ask(story, &prompt, known);
                 }
                 let (id, state) = (held::new_id().map_err(own_fault)?, ClientState::new(Vec::new()));
@@ -293,7 +320,7 @@ impl Engine {
 
     /// What to do with what was typed under `key`.
     fn collect<'a>(&self, story: &Story<'a>, key: &str) -> collect::Step<'a> {
-        let (session, typed) = (&story.request.session, story.request.answers.answer(key));
+        let (session, typed) = (&story.request.session, story.answer(key));
         let step = collect::step(typed, session.protocol.as_deref(), &self.auth.interactive_protocols.0);
         self.note("answer", || {
             let protocol = session.protocol.as_deref().map_or("no protocol".into(), |p| Foreign(p).to_string());
@@ -315,6 +342,11 @@ impl Engine {
         let held = self.find_named(&story).await?.ok_or(Denial::ChallengeGone)?;
         held.trouble.iter().for_each(|trouble| story.aside.tell(trouble.clone()));
         let story = story.named(held.identity.clone());
+        self.resume_held(story, held).await
+    }
+
+    /// Goes on where `held` waits for an answer.
+    async fn resume_held(&self, story: Story<'_>, held: Held) -> Result<Verdict, End> {
         match held.kind {
             held::Kind::Known | held::Kind::Choosing => self.second_factor(story, Some(&held.id)).await,
             held::Kind::Chosen => self.resume_chosen(&story, held).await,

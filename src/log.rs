@@ -24,6 +24,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use crate::config::value::{Destination, Format, Level};
 use crate::config::{Config, Logging, Mistake};
+use crate::domain::action::Told;
 use crate::domain::foreign::Foreign;
 use crate::domain::verdict::{Accept, Footing, NeedInfo, Reject, Verdict};
 use crate::ready::{self, AT_ONCE, Want};
@@ -348,12 +349,25 @@ pub struct Facts {
     pub protocol: Option<String>,
     pub claimant: Option<String>,
     pub identity: Option<String>,
+    /// The challenge that a program asked about, and what it is for; its binding is the program's own.
+    pub challenge: Option<String>,
+    pub purpose: Option<String>,
     pub cookie: &'static str,
+}
+
+impl Facts {
+    /// Takes in which challenge it turned out to be.
+    pub fn take_in(&mut self, told: Option<&Told>) {
+        if let Some(Told { id, state: _, purpose, expires: _ }) = told {
+            self.challenge = Some(id.0.clone());
+            self.purpose = Some(purpose.as_str().to_owned());
+        }
+    }
 }
 
 /// Writes the audit line of one verdict.
 pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) {
-    let Facts { kind, session, source, protocol, claimant, identity, cookie } = facts;
+    let Facts { kind, session, source, protocol, claimant, identity, challenge, purpose, cookie } = facts;
     let (mut degraded, mut basis) = (None, None);
     let (word, factor, service, class, code, reason) = match verdict {
         Verdict::Accept(Accept {
@@ -391,6 +405,8 @@ pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) 
                 protocol = shown(protocol.as_deref()),
                 claimant = shown(claimant.as_deref()),
                 mfa_identity = shown(identity.as_deref()),
+                challenge = shown(challenge.as_deref()),
+                purpose = shown(purpose.as_deref()),
                 basis,
                 factor,
                 degraded,

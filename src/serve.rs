@@ -22,11 +22,11 @@ use futures_util::stream::{FuturesUnordered, Stream as _, StreamExt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
+use crate::domain::action::{Act, Told};
 use crate::domain::fault::Fault;
 use crate::domain::foreign::Foreign;
 use crate::domain::outcome::Denial;
-use crate::domain::request::Request;
-use crate::domain::request::SessionCookie;
+use crate::domain::request::{Kind, Request, SessionCookie};
 use crate::domain::time::Moment;
 use crate::domain::verdict::{Reject, Verdict};
 use crate::engine::{Chore, CookieState, Decision, Engine, store_fault};
@@ -168,6 +168,7 @@ struct Decided {
     began: Instant,
     verdict: Verdict,
     session_cookie: SessionCookie,
+    challenge: Option<Told>,
     mark: Mark,
 }
 
@@ -278,9 +279,9 @@ impl<'a> Server<'a> {
         let moment = self.serving.clock.moment(allowance);
         let number = self.number();
         let trace = self.traces.next();
+        let engine = self.serving.engine;
         self.watchdog.expect(number, id.as_ref(), &trace, moment.deadline);
         let (abort, registration) = AbortHandle::new_pair();
-        let engine = self.serving.engine;
         let facts = facts(engine, &request);
         let task = async move {
             let decision = Abortable::new(decide(engine, &request, moment), registration).await.ok();
@@ -328,8 +329,8 @@ impl<'a> Server<'a> {
     fn end(&mut self, ended: Ended) {
         let Ended { number, mut facts, began, decision } = ended;
         let Some(Flight { id, trace, abort: _ }) = self.flights.remove(&number) else { return };
-        let (verdict, session_cookie, mark) = match decision {
-            Some(Decision { verdict, session_cookie, troubles, mark, cookie, identity }) => {
+        let (verdict, session_cookie, challenge, mark) = match decision {
+            Some(Decision { verdict, session_cookie, troubles, mark, cookie, identity, challenge }) => {
                 for trouble in troubles {
                     tracing::warn!(trace, trouble, "something went wrong that did not end the decision");
                 }
@@ -340,14 +341,15 @@ impl<'a> Server<'a> {
                     CookieState::Foreign => "foreign",
                     CookieState::Expired => "expired",
                 };
-                (verdict, session_cookie, mark)
+                facts.take_in(challenge.as_ref());
+                (verdict, session_cookie, challenge, mark)
             }
             None => {
                 let mark = self.serving.engine.store().mark();
-                (Verdict::Reject(Denial::Cancelled.into()), SessionCookie::default(), mark)
+                (Verdict::Reject(Denial::Cancelled.into()), SessionCookie::default(), None, mark)
             }
         };
-        self.decided.push(Decided { number, id, trace, facts, began, verdict, session_cookie, mark });
+        self.decided.push(Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, mark });
     }
 
     /// Makes durable what the verdicts rest on, audits them, and puts them into the output. Until the log is written, the
@@ -355,9 +357,12 @@ impl<'a> Server<'a> {
     async fn settle(&mut self) {
         let mut decided = std::mem::take(&mut self.decided);
         let mut answered = Vec::new();
-        for Decided { number, id: _, trace, facts, began, verdict, session_cookie: _, mark } in &mut decided {
+        for Decided { number, id: _, trace, facts, began, verdict, session_cookie: _, challenge, mark } in &mut decided
+        {
             if let Err(error) = self.serving.engine.store().settle(*mark).await {
                 *verdict = Verdict::Reject(store_fault(&error).into());
+                // What is not in the store is not told.
+                *challenge = None;
             }
             if self.watchdog.has_answered(*number) {
                 *verdict = Verdict::Reject(late().into());
@@ -368,9 +373,10 @@ impl<'a> Server<'a> {
         if !decided.is_empty() {
             self.serving.log.flush();
         }
-        for Decided { number, id, trace, facts, began, verdict, session_cookie, mark: _ } in decided {
+        for Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, mark: _ } in decided {
             if self.watchdog.claim(number) {
-                let said = Said { verdict: &verdict, trace: &trace, session_cookie: &session_cookie };
+                let challenge = challenge.as_ref();
+                let said = Said { verdict: &verdict, trace: &trace, session_cookie: &session_cookie, challenge };
                 self.serving.protocol.write(id.as_ref(), said, &mut self.out);
             } else if !answered.contains(&number) {
                 // What the line before says was not said: the log took too long.
@@ -453,6 +459,7 @@ async fn decide(engine: &Engine, request: &Request, moment: Moment) -> Decision 
         mark,
         cookie: CookieState::None,
         identity: None,
+        challenge: None,
     };
     let decided = AssertUnwindSafe(engine.decide(request, moment)).catch_unwind();
     match tokio::time::timeout_at(moment.deadline.into(), decided).await {
@@ -466,7 +473,16 @@ fn late() -> Fault {
     Fault::internal("deadline_exceeded", "there was no verdict within the deadline: the store did not answer in time")
 }
 
-fn facts(engine: &Engine, request: &Request) -> Facts {
+/// What the audit line says of `request`.
+pub fn facts(engine: &Engine, request: &Request) -> Facts {
+    let (challenge, purpose) = match &request.kind {
+        Kind::Challenge(act) => match &**act {
+            Act::Request { purpose, binding: _, lifetime: _ } => (None, Some(purpose)),
+            Act::Confirm { id } => (Some(id), None),
+            Act::Check(claim) | Act::Use(claim) => (Some(&claim.id), claim.purpose.as_ref()),
+        },
+        Kind::Authenticate | Kind::Authorize | Kind::SessionEnded => (None, None),
+    };
     Facts {
         kind: request.kind.word(),
         session: request.session.session_id.clone(),
@@ -474,6 +490,8 @@ fn facts(engine: &Engine, request: &Request) -> Facts {
         protocol: request.session.protocol.clone(),
         claimant: engine.claimant(request).map(|claimant| claimant.0),
         identity: None,
+        challenge: challenge.map(|id| id.0.clone()),
+        purpose: purpose.map(|purpose| purpose.as_str().to_owned()),
         cookie: "none",
     }
 }

@@ -1151,6 +1151,14 @@ fn the_help_of_each_command_tells_its_options() {
         ("bypass", &["for", "uses", "reason", "json"]),
         ("ticket", &["for", "json"]),
         ("unlock", &["source"]),
+        ("challenge", &[]),
+        ("challenge request", &["purpose", "binding", "lifetime", "json"]),
+        ("challenge confirm", &["json"]),
+        ("challenge check", &["binding", "purpose", "json"]),
+        ("challenge use", &["binding", "purpose", "json"]),
+        ("challenge cancel", &[]),
+        ("challenge list", &["json"]),
+        ("challenge purge", &[]),
         ("check", &["schema", "gateway"]),
         ("client", &[]),
         ("client list", &["json", "gateway"]),
@@ -1190,7 +1198,7 @@ fn the_help_of_each_command_tells_its_options() {
 fn no_option_and_no_argument_takes_a_secret() {
     let known = [
         "PATH", "TEXT", "USER", "ID", "ADDRESS", "DIR", "FILE", "SHELL", "CLIENT", "TIME", "NAME", "STATE", "LABEL",
-        "COUNT", "FORM",
+        "COUNT", "FORM", "SECONDS",
     ];
     for page in pages() {
         let words = page.words.join(" ");

@@ -243,6 +243,29 @@ fn bypass_is_let_in_only_where_the_configuration_agrees() {
 }
 
 #[test]
+fn bypass_is_no_proof_for_what_wants_one() {
+    let allow = json!({"result": "allow", "status_msg": "Bypass"});
+    let duo = Duo::start(0, BTreeMap::from([("alice".to_owned(), vec![("preauth", well(allow).into())])]));
+    let home = home(&duo);
+    home.set("duo", "allow_bypass", "yes");
+    let in_s1 = |id: usize, more: &[(&str, Value)]| {
+        let mut line = push(id, "alice");
+        line["session_id"] = "s1".into();
+        for (key, value) in more {
+            line[*key] = value.clone();
+        }
+        home.ask_one(&line)
+    };
+    let login = in_s1(1, &[]);
+    assert_eq!((login.told().as_str(), login.factor.as_deref()), ("accept", Some("bypass")));
+    let asked = in_s1(3, &[("type", "challenge_request".into()), ("purpose", "pay".into())]);
+    let id = asked.challenge().id.clone();
+    let confirm = in_s1(4, &[("type", "challenge_confirm".into()), ("challenge", id.into())]);
+    assert_eq!(confirm.told(), "authentication_failure/unproved");
+    assert_eq!(confirm.challenge().state, "new");
+}
+
+#[test]
 fn a_push_that_is_typed_keeps_to_the_rules_for_pushes() {
     let scripts = BTreeMap::from([("alice".to_owned(), vec![("auth_status", says("deny", "fraud", "Reported."))])]);
     let duo = Duo::start(0, scripts);

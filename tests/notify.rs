@@ -54,6 +54,34 @@ fn a_message_says_who_logs_in_from_where_and_to_what() {
 }
 
 #[test]
+fn an_action_is_confirmed_by_a_code_that_is_sent_for_it() {
+    let stage = Stage::new("");
+    let about = |kind: &str, more: Value| {
+        let mut line = login("alice");
+        for (key, value) in [("type", json!(kind)), ("purpose", "pay Bob".into()), ("session_id", "s1".into())] {
+            line[key] = value;
+        }
+        for (key, value) in more.as_object().unwrap() {
+            line[key] = value.clone();
+        }
+        stage.home.ask_one(&line)
+    };
+    let id = about("challenge_request", json!({})).challenge().id.clone();
+    let asked = about("challenge_confirm", json!({"challenge": id}));
+    let prompt = &asked.question.as_ref().unwrap().prompt;
+    assert!(prompt.starts_with("To confirm pay Bob: A code was sent to "), "{prompt}");
+    let message = stage.messages().remove(0);
+    assert!(message.contains("the confirmation of pay Bob as alice by ssh from 192.0.2.7"), "{message}");
+    let code = stage.code();
+    let typed = |cookie: &str| json!({"challenge": id, "cookie": cookie, "key_value_pairs": {"otp": code}});
+    // To another question it is no answer.
+    assert_ne!(about("authenticate", typed(asked.cookie())).told(), "accept");
+    let accept = about("challenge_confirm", typed(asked.cookie()));
+    assert_eq!((accept.told().as_str(), accept.factor.as_deref()), ("accept", Some("sent_code")), "{accept:?}");
+    assert_eq!(about("challenge_use", json!({"challenge": id})).told(), "accept");
+}
+
+#[test]
 fn codes_are_read_as_people_type_them() {
     let stage = Stage::new("code_alphabet = bcdfghjkmnpqrstvwxyz\ncode_length = 8\n");
     let question = stage.home.ask_one(&login("alice"));

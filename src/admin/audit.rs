@@ -30,13 +30,7 @@ impl Desk {
     /// # Errors
     /// Where the log cannot be written: nothing is done that would leave no trace.
     pub fn audit(&self, act: &Act<'_>) -> Result<(), AdminError> {
-        let config = &self.setup.config;
-        match &config.logging.destination {
-            Destination::Stderr => return Ok(()),
-            Destination::Syslog => {}
-            Destination::File(path) => self.keep_owner(&config.resolve(path))?,
-        }
-        let log = once(&self.log, || Log::start(config))?;
+        let Some(log) = self.kept_log()? else { return Ok(()) };
         let Act { action, subscriber, what, grounds } = act;
         tracing::warn!(
             target: "countersign::audit",
@@ -49,6 +43,20 @@ impl Desk {
         );
         log.flush();
         Ok(())
+    }
+
+    /// The log of whoever serves, where one is kept.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn kept_log(&self) -> Result<Option<&Log>, AdminError> {
+        let config = &self.setup.config;
+        match &config.logging.destination {
+            Destination::Stderr => return Ok(None),
+            Destination::Syslog => {}
+            Destination::File(path) => self.keep_owner(&config.resolve(path))?,
+        }
+        Ok(Some(once(&self.log, || Log::start(config))?))
     }
 
     /// A log file that is made here belongs to whoever the store belongs to, who writes to it from then on.

@@ -41,7 +41,7 @@ impl Desk {
             true => AdminError::NotPermitted(mistakes.to_string()),
             false => mistakes.into(),
         })?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         Ok(Self { setup, clock, log: OnceCell::new(), runtime })
     }
 

@@ -3,6 +3,7 @@
 mod audit;
 mod authenticator;
 mod backup;
+mod challenge;
 mod check;
 mod client;
 mod demo;
@@ -17,6 +18,7 @@ mod gateway;
 mod handed;
 mod import;
 mod init;
+mod inquiry;
 mod keys;
 mod list;
 mod page;
@@ -99,6 +101,9 @@ enum Command {
     Ticket(handed::TicketArgs),
     /// Forget the failures of a user or a source address, so that the next attempt is heard
     Unlock(unlock::Args),
+    /// Have an action of another program confirmed, once, by a user's second factor
+    #[command(subcommand)]
+    Challenge(challenge::Command),
     /// Tell every mistake in the configuration, and whether key and store can be used
     Check(check::Args),
     /// Go from the configuration to a live answer of each client, step by step, and say what to do where one is wrong
@@ -219,6 +224,7 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
         Command::Bypass(args) => handed::bypass(&args, &config, clock, out),
         Command::Ticket(args) => handed::ticket(&args, &config, clock, out),
         Command::Unlock(args) => unlock::run(&args, &config, out),
+        Command::Challenge(command) => challenge::run(&command, &config, clock, out),
         Command::Check(args) => check::run(&args, &config, out),
         Command::Client(command) => client::run(&command, &config, out),
         Command::Doctor(args) => return doctor::run(&args, &config, clock, out),

@@ -70,8 +70,15 @@ fn prove(desk: &Desk, subscriber: &Subscriber, code: &TypedCode) -> Result<(), A
     let moment = desk.clock.moment(Duration::from_secs(desk.setup.config.plugin.deadline.0));
     let origin = Origin { subscriber: subscriber.clone(), counter: Counter::Codes, source: None };
     let (identity, session) = (MfaIdentity(subscriber.as_str().to_owned()), Session::default());
-    let attempt =
-        Attempt { subscriber, identity: &identity, session: &session, moment, numbers: Numbers::Unseen, chosen: None };
+    let attempt = Attempt {
+        subscriber,
+        identity: &identity,
+        session: &session,
+        purpose: None,
+        moment,
+        numbers: Numbers::Unseen,
+        chosen: None,
+    };
     if let Ruling::Wait { wait, by } = desk.settled(store.charge(&origin, moment.now))? {
         let denial = Denial::Throttled { wait, by };
         return Err(AdminError::NotPermitted(format!("{}; countersign unlock USER ends that", denial.reason())));

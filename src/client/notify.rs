@@ -250,9 +250,10 @@ impl NotifyClient {
 
 /// Who asks for a code, from where and to what.
 fn origin(attempt: &Attempt<'_>) -> String {
-    let mut text = String::from("a login");
+    let mut text = String::from(if attempt.purpose.is_some() { "the confirmation" } else { "a login" });
     for (name, value) in attempt.context() {
         text.push_str(match name {
+            "to confirm" => " of ",
             "user" => " as ",
             "protocol" => " by ",
             "from" => " from ",

@@ -170,7 +170,9 @@ const fn telling(denial: &Denial) -> u8 {
         | Denial::Decided { remarks: _ }
         | Denial::Undecided
         | Denial::TooManySessions { limit: _ }
-        | Denial::Uncounted { missing: _ } => 0,
+        | Denial::Uncounted { missing: _ }
+        | Denial::NoPermit(_)
+        | Denial::Unproved => 0,
     }
 }
 
@@ -298,6 +300,7 @@ mod tests {
             subscriber: &alice,
             identity: &MfaIdentity("alice".into()),
             session: &session,
+            purpose: None,
             moment: Moment { now, millis: 0, deadline, allowance: Duration::from_secs(60) },
             numbers: Numbers::Unseen,
             chosen: None,

@@ -15,7 +15,9 @@ options! {
     Challenge {
         /// How long an enrolment waits for the code that proves it.
         lifetime: Seconds<60, 604800> = "900";
-        /// How many codes may be tried at it.
+        /// How long an action of another program waits to be confirmed and used, where the program does not say.
+        action_lifetime: Seconds<1, 3600> = "300";
+        /// How many codes may be tried at either.
         tries: Count<1, 100> = "5";
     }
 }
@@ -52,7 +54,7 @@ options! {
 pub static ENROLMENT_DECLARED: &[SectionDeclaration] = &[
     SectionDeclaration {
         name: "challenge",
-        doc: &[" What was asked and waits for its proof: `countersign enroll`."],
+        doc: &[" What was asked and waits for its proof: `countersign enroll`, `countersign challenge`."],
         options: Challenge::OPTIONS,
         shared: &[],
     },
@@ -90,12 +92,17 @@ impl Enrolment {
         }
         read
     }
+
+    /// `[challenge]`, or its defaults.
+    pub fn challenge(&self) -> Challenge {
+        self.challenge.clone().unwrap_or_else(|| defaults(Challenge::read))
+    }
 }
 
 impl Config {
     /// `[challenge]`, or its defaults.
     pub fn challenge(&self) -> Challenge {
-        self.enrolment.challenge.clone().unwrap_or_else(|| defaults(Challenge::read))
+        self.enrolment.challenge()
     }
 
     /// `[page]`, or its defaults.
@@ -122,7 +129,7 @@ mod tests {
         let (challenge, page) = (empty.challenge(), empty.page());
         assert_eq!((challenge.lifetime.0, challenge.tries.0), (900, 5));
         assert!(page.link.0.is_none() && page.notes.0.is_none());
-        assert_eq!(half.challenge().lifetime.0, 900);
+        assert_eq!((half.challenge().lifetime.0, half.challenge().action_lifetime.0), (900, 300));
         assert_eq!(half.challenge().tries.0, 2);
         assert_eq!(half.page().link.0.unwrap().dark.unwrap().css(), "#88ccff");
         assert_eq!(half.page().title, page.title);

@@ -50,7 +50,7 @@ pub struct Config {
     /// The policy sections.
     pub policy: Policy,
     /// The sections of enrolment.
-    enrolment: Enrolment,
+    pub enrolment: Enrolment,
     fingerprint: [u8; 16],
     warnings: Vec<Mistake>,
 }

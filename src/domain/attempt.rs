@@ -22,6 +22,8 @@ pub struct Attempt<'a> {
     pub identity: &'a MfaIdentity,
     /// Where the session comes from and goes to, for the text of a push.
     pub session: &'a Session,
+    /// What is to be confirmed, where it is no login.
+    pub purpose: Option<&'a str>,
     /// When it is, and until when an answer is of use.
     pub moment: Moment,
     pub numbers: Numbers,
@@ -30,7 +32,8 @@ pub struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// What a push says about the session, in the words of its reader: protocol, where from, where to. Empty facts are
+    /// What a push says about the session, in the words of its reader: what is to be confirmed, who,
+    /// protocol, where from, where to. Empty facts are
     /// left out; what came from outside is made safe to show.
     pub fn context(&self) -> Vec<(&'static str, String)> {
         let session = self.session;
@@ -41,6 +44,7 @@ impl Attempt<'_> {
             (None, None) => None,
         };
         let facts = [
+            ("to confirm", self.purpose.map(ToOwned::to_owned)),
             ("user", Some(self.identity.0.clone())),
             ("protocol", session.protocol.clone()),
             ("from", session.client_ip.clone().or_else(|| session.client_hostname.clone())),

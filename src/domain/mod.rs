@@ -2,6 +2,7 @@
 //!
 //! A value that exists is valid. Terms are those of NIST SP 800-63B, RFC 4226, RFC 6238 and RFC 2865.
 
+pub mod action;
 pub mod attempt;
 pub mod authenticator;
 pub mod challenge;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::action::Unusable;
 use super::claimant::Claimant;
 use super::fault::Class;
 use super::foreign::Foreign;
@@ -199,6 +200,10 @@ pub enum Denial {
     Superseded,
     /// What the answer belongs to is over, used, or not of this session.
     ChallengeGone,
+    /// The challenge that a program asked about gives no permit.
+    NoPermit(Unusable),
+    /// The service lets this subscriber in without a proof, and one is wanted.
+    Unproved,
     /// A service that answers in verdicts said no.
     Decided { remarks: Box<Remarks> },
     /// A service that answers in verdicts gave none.
@@ -278,7 +283,15 @@ impl Denial {
             | Self::PushOff { reason: _ }
             | Self::Superseded
             | Self::TooManySessions { limit: _ }
-            | Self::Uncounted { missing: _ } => Class::PolicyDenied,
+            | Self::Uncounted { missing: _ }
+            | Self::NoPermit(
+                Unusable::Unknown
+                | Unusable::Open
+                | Unusable::Confirmed
+                | Unusable::Used
+                | Unusable::Expired
+                | Unusable::Cancelled,
+            ) => Class::PolicyDenied,
             Self::NotEnrolled
             | Self::WrongCode
             | Self::WrongTicket
@@ -291,6 +304,8 @@ impl Denial {
             | Self::PushOutstanding
             | Self::PushBlocked { wait: _ }
             | Self::ChallengeGone
+            | Self::NoPermit(Unusable::Failed)
+            | Self::Unproved
             | Self::Decided { remarks: _ }
             | Self::Undecided => Class::AuthenticationFailure,
         }
@@ -316,6 +331,16 @@ impl Denial {
             Self::PushBlocked { wait: _ } => "push_blocked",
             Self::Superseded => "superseded",
             Self::ChallengeGone => "challenge_gone",
+            Self::NoPermit(why) => match why {
+                Unusable::Unknown => "challenge_unknown",
+                Unusable::Open => "challenge_open",
+                Unusable::Confirmed => "challenge_confirmed",
+                Unusable::Used => "challenge_used",
+                Unusable::Failed => "challenge_failed",
+                Unusable::Expired => "challenge_expired",
+                Unusable::Cancelled => "challenge_cancelled",
+            },
+            Self::Unproved => "unproved",
             Self::Decided { remarks: _ } => "service_refused",
             Self::Undecided => "undecided",
             Self::TooManySessions { limit: _ } => "connection_limit",
@@ -361,6 +386,22 @@ impl Denial {
             }
             Self::Superseded => "a one-time password was accepted in place of this push".into(),
             Self::ChallengeGone => "what was answered is over, was used, or was never asked in this session".into(),
+            Self::NoPermit(why) => match why {
+                Unusable::Unknown => {
+                    "no challenge of this id, subscriber, purpose and binding is known; give what it was requested with, or \
+                     request one"
+                }
+                Unusable::Open => "nobody has confirmed the challenge yet",
+                Unusable::Confirmed => "the challenge is confirmed already; use it",
+                Unusable::Used => "the challenge was used before; request another",
+                Unusable::Failed => "the challenge was answered wrongly too often; request another",
+                Unusable::Expired => "the challenge has expired; request another",
+                Unusable::Cancelled => "the challenge was cancelled; request another",
+            }
+            .into(),
+            Self::Unproved => {
+                "the service lets this subscriber in without a proof, and what was asked for needs one".into()
+            }
             Self::Decided { remarks } => match &remarks.reason {
                 Some(reason) => Foreign(reason).to_string(),
                 None => "the service says no, and not why".into(),
@@ -394,6 +435,8 @@ impl Denial {
             | Self::PushOutstanding
             | Self::Superseded
             | Self::ChallengeGone
+            | Self::NoPermit(_)
+            | Self::Unproved
             | Self::Decided { remarks: _ }
             | Self::Undecided
             | Self::TooManySessions { limit: _ }

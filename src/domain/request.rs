@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::action::Act;
 use super::secret::{Secret, TypedCode};
 
 /// What the gateway wants decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Is the claimant who they say they are?
     Authenticate,
@@ -15,15 +16,18 @@ pub enum Kind {
     Authorize,
     /// The session is over; whatever it held may go.
     SessionEnded,
+    /// What a program wants to know of an action that somebody is to confirm.
+    Challenge(Box<Act>),
 }
 
 impl Kind {
     /// The word on the wire and in the log.
-    pub const fn word(self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Authenticate => "authenticate",
             Self::Authorize => "authorize",
             Self::SessionEnded => "session_ended",
+            Self::Challenge(act) => act.word(),
         }
     }
 }

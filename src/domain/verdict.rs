@@ -54,13 +54,15 @@ pub enum Basis {
     Authorized,
     /// They have no authenticator, and `[policy] unenrolled` says accept.
     Unenrolled,
+    /// The claimant confirmed the action that a program asks about.
+    Permit,
     /// Nothing is let in: the session is over.
     Ended,
 }
 
 impl Basis {
     /// Every basis there is.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Verified,
         Self::UserList,
         Self::DirectoryGroup,
@@ -68,6 +70,7 @@ impl Basis {
         Self::Unreachable,
         Self::Authorized,
         Self::Unenrolled,
+        Self::Permit,
         Self::Ended,
     ];
 
@@ -86,6 +89,7 @@ impl Basis {
             Self::Unreachable => "unreachable",
             Self::Authorized => "authorized",
             Self::Unenrolled => "unenrolled",
+            Self::Permit => "permit",
             Self::Ended => "ended",
         }
     }

@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::errand::Errand;
 use super::held::{self, Held, Kind};
 use super::parcel::{Parcel, Parts};
 use super::story::Story;
@@ -74,6 +75,11 @@ impl Admission {
         Self { service: Some(service), reason, remarks, ..self }
     }
 
+    /// The claimant confirmed an action.
+    pub fn permit(reason: String) -> Self {
+        Self::plain(Basis::Permit, reason)
+    }
+
     /// Nothing is let in: the session is over.
     pub fn ended() -> Self {
         Self::plain(Basis::Ended, "the session ended".into())
@@ -95,6 +101,25 @@ impl Admission {
             Some(Factor::RecoveryCode | Factor::BypassCode | Factor::Bypass | Factor::Fixed) | None => false,
         };
         self.basis == Basis::Verified && self.footing == Footing::Full && is_seen
+    }
+
+    /// Whether the claimant proved something, now.
+    pub const fn is_proof(&self) -> bool {
+        match self.factor {
+            Some(
+                Factor::Totp
+                | Factor::Hotp
+                | Factor::Otp
+                | Factor::SentCode
+                | Factor::Push
+                | Factor::DeviceFlow
+                | Factor::RecoveryCode
+                | Factor::BypassCode
+                // Only where `[debug] allow_insecure` says so: whoever tries things out can try this out.
+                | Factor::Fixed,
+            ) => true,
+            Some(Factor::Bypass) | None => false,
+        }
     }
 
     /// As whom the gateway knows the claimant from here on.
@@ -175,6 +200,13 @@ impl Admission {
 impl Engine {
     /// Remembers a verification, and puts the questions that come after it.
     pub(super) async fn let_in(&self, story: &Story<'_>, admission: Admission) -> Result<Verdict, End> {
+        if !story.errand.may_go_unproved() && !admission.is_proof() {
+            return Err(Denial::Unproved.into());
+        }
+        match &story.errand {
+            Errand::Login => {}
+            Errand::Action { id, purpose: _ } => return self.confirmed(story, id, admission).await,
+        }
         if let Some(rule) = self.policy.cache.filter(|_| admission.is_verification()) {
             let expires = story.moment.now.plus(rule.hard.div_ceil(1000).saturating_add(1));
             let (key, now) = (self.cache_key(story), story.moment.unix_millis());
@@ -216,7 +248,7 @@ impl Engine {
             story.aside.share(&remarks.session_cookie);
         }
         let cookie = Cookie { answered, ..self.new_cookie(admission.progress, story) };
-        let cookie = self.seal(cookie, story.session(), admission.known_as(&story.claimant))?;
+        let cookie = self.seal(cookie, story.session(), admission.known_as(&story.claimant), &story.errand)?;
         Ok(admission.accept(Some(story.claimant.clone()), Some(cookie)))
     }
 

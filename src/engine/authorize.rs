@@ -168,7 +168,7 @@ impl Engine {
         let is_new =
             self.policy.connection_limit.is_some() || story.cookie.is_some_and(|cookie| cookie.handle.is_some());
         let cookie = match is_new {
-            true => Some(self.seal(self.carried(story), story.session(), &story.claimant)?),
+            true => Some(self.seal(self.carried(story), story.session(), &story.claimant, &story.errand)?),
             false => None,
         };
         Ok(admission.accept(Some(story.claimant.clone()), cookie))

@@ -133,7 +133,7 @@ impl Engine {
         numbers: Numbers,
         known: Option<&ChallengeId>,
     ) -> Result<Option<Verdict>, End> {
-        let Some(pick) = story.request.answers.answer(key).and_then(Pick::of) else { return Ok(None) };
+        let Some(pick) = story.answer(key).and_then(Pick::of) else { return Ok(None) };
         if (numbers == Numbers::AreCodes && pick != Pick::List) || !self.can_ask(story.request) {
             return Ok(None);
         }

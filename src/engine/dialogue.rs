@@ -1,8 +1,10 @@
 //! Asking the claimant, and the cookie that carries the dialogue from one request to the next.
 
+use super::errand::Errand;
 use super::held::{self, Held};
 use super::story::Story;
 use super::{End, Engine, own_fault};
+use crate::domain::action::Act;
 use crate::domain::challenge::ChallengeId;
 use crate::domain::claimant::Claimant;
 use crate::domain::outcome::Prompt;
@@ -32,8 +34,8 @@ impl Engine {
     pub(super) fn ask_with(&self, story: &Story<'_>, prompt: &Prompt, cookie: Cookie) -> Result<Verdict, End> {
         let Prompt { text, key, echo, session_cookie: _ } = prompt;
         let echo = echo.unwrap_or(self.auth.disable_echo);
-        let question = Question { key: key.clone(), prompt: text.clone(), echo };
-        let cookie = self.seal(cookie, story.session(), &story.claimant)?;
+        let question = Question { key: key.clone(), prompt: story.errand.question(text), echo };
+        let cookie = self.seal(cookie, story.session(), &story.claimant, &story.errand)?;
         Ok(Verdict::NeedInfo(NeedInfo { question, cookie: Some(cookie) }))
     }
 
@@ -61,8 +63,15 @@ impl Engine {
         }
     }
 
-    pub(super) fn seal(&self, cookie: Cookie, session: Option<&str>, claimant: &Claimant) -> Result<String, SealError> {
-        cookie.seal(&self.sealer, Binding { session, claimant, configuration: &self.configuration })
+    pub(super) fn seal(
+        &self,
+        cookie: Cookie,
+        session: Option<&str>,
+        claimant: &Claimant,
+        errand: &Errand,
+    ) -> Result<String, SealError> {
+        let (configuration, errand) = (&self.configuration, errand.cookie());
+        cookie.seal(&self.sealer, Binding { session, claimant, configuration, errand })
     }
 
     /// The cookie of the request, where it is ours, for this session, claimant and configuration, and not expired.
@@ -74,14 +83,21 @@ impl Engine {
     ) -> (Option<Cookie>, CookieState) {
         let Some(text) = &request.cookie else { return (None, CookieState::None) };
         let Some(claimant) = claimant else {
-            return match request.kind {
+            return match &request.kind {
                 // Some gateways say nothing but the session then; the cookie is not needed.
                 Kind::SessionEnded => (None, CookieState::None),
-                Kind::Authenticate | Kind::Authorize => (None, CookieState::Foreign),
+                Kind::Authenticate | Kind::Authorize | Kind::Challenge(_) => (None, CookieState::Foreign),
             };
         };
         let session = request.session.session_id.as_deref();
-        let binding = Binding { session, claimant, configuration: &self.configuration };
+        let errand = match &request.kind {
+            Kind::Challenge(act) => match &**act {
+                Act::Confirm { id } => id.0.as_str(),
+                Act::Request { purpose: _, binding: _, lifetime: _ } | Act::Check(_) | Act::Use(_) => "",
+            },
+            Kind::Authenticate | Kind::Authorize | Kind::SessionEnded => "",
+        };
+        let binding = Binding { session, claimant, configuration: &self.configuration, errand };
         match Cookie::open(text, &self.sealer, binding, moment.now) {
             Ok(cookie) => (Some(cookie), CookieState::Good),
             Err(Flaw::Foreign) => (None, CookieState::Foreign),

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;
 
+use super::errand::Errand;
 use super::parcel::{Parcel, Parts};
 use crate::client::ClientError;
-use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
+use crate::domain::challenge::{Challenge, ChallengeId, State};
 use crate::domain::claimant::{MfaIdentity, Subscriber};
 use crate::domain::outcome::{ClientState, Prompt, STATE_LIMIT};
 use crate::domain::secret::SecretBytes;
@@ -117,16 +118,17 @@ pub struct Held {
 }
 
 /// Whose challenge it is, by the name that the gateway says: nobody else's answer is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Owner<'a> {
     pub subscriber: &'a Subscriber,
     pub session: Option<&'a str>,
+    /// What it is for.
+    pub errand: &'a Errand,
 }
 
 impl Owner<'_> {
     fn binding(&self) -> String {
-        // A session without an id is told from one with an empty id.
-        self.session.map_or_else(|| "login".to_owned(), |session| format!("login {session}"))
+        self.errand.binding(self.session)
     }
 }
 
@@ -199,7 +201,7 @@ pub async fn hold(
     let challenge = Challenge {
         id: id.clone(),
         subscriber: owner.subscriber.clone(),
-        purpose: Purpose::Login,
+        purpose: owner.errand.purpose(),
         binding: owner.binding(),
         sealed,
         state: kind.state(),
@@ -222,7 +224,7 @@ pub async fn find(
     now: UnixTime,
 ) -> Result<Option<Held>, ClientError> {
     let Some(challenge) = store.challenge(id, now).await? else { return Ok(None) };
-    let is_theirs = challenge.purpose == Purpose::Login
+    let is_theirs = challenge.purpose == owner.errand.purpose()
         && challenge.subscriber == *owner.subscriber
         && challenge.binding == owner.binding();
     if !is_theirs {

@@ -2,6 +2,7 @@
 //! and lets them in.
 
 use super::admit::Admission;
+use super::errand::Errand;
 use super::held::{self, Held};
 use super::story::{Standing as InPlace, Story};
 use super::{End, Engine, own_fault};
@@ -25,7 +26,8 @@ impl Engine {
     /// or are rejected like anybody whose code is wrong.
     pub(super) async fn unenrolled(&self, story: &Story<'_>) -> Result<Option<Verdict>, End> {
         let unenrolled = self.policy.unenrolled;
-        if unenrolled == Unenrolled::Reject || !self.is_unenrolled(story).await? {
+        // Nobody confirms or steps up by what they get for it.
+        if story.errand != Errand::Login || unenrolled == Unenrolled::Reject || !self.is_unenrolled(story).await? {
             return Ok(None);
         }
         match unenrolled {

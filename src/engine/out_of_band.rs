@@ -93,9 +93,15 @@ impl Engine {
             let course = self.course(story, wired, id, standing);
             match self.take_push_slot(story, &course).await {
                 Ok(()) => {
-                    if let Err(denial) = self.heard(self.store.charge(&story.origin, story.moment.now).await?) {
+                    let heard =
+                        self.heard(self.store.charge(&story.origin, story.moment.now).await?).map_err(End::from);
+                    let counted = match heard {
+                        Ok(()) => self.count_try(story).await,
+                        Err(end) => Err(end),
+                    };
+                    if let Err(end) = counted {
                         self.store.release_slots(&course.id.0).await?;
-                        return Err(denial.into());
+                        return Err(end);
                     }
                     return self.run_push(story, course, Begin::Start).await;
                 }
@@ -204,6 +210,7 @@ impl Engine {
                 subscriber: story.origin.subscriber.clone(),
                 identity: story.identity.clone(),
                 session: story.request.session.clone(),
+                errand: story.errand.clone(),
                 moment: story.moment,
                 numbers: story.numbers,
                 chosen: story.chosen.clone(),

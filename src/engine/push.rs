@@ -11,6 +11,7 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
+use super::errand::Errand;
 use super::held::{self, Absent, Held, Kind, Owner};
 use super::pushes::Pushes;
 use crate::client::{self, ClientError, Codes, MfaClient};
@@ -52,6 +53,7 @@ pub struct Person {
     pub subscriber: Subscriber,
     pub identity: MfaIdentity,
     pub session: Session,
+    pub errand: Errand,
     pub moment: Moment,
     pub numbers: Numbers,
     /// The authenticator that the claimant chose.
@@ -62,17 +64,24 @@ pub struct Person {
 
 impl Person {
     fn attempt(&self) -> Attempt<'_> {
-        let Self { owner: _, trouble: _, subscriber, identity, session, moment, numbers, chosen } = self;
-        Attempt { subscriber, identity, session, moment: *moment, numbers: *numbers, chosen: chosen.as_ref() }
+        let Self { owner: _, trouble: _, subscriber, identity, session, errand, moment, numbers, chosen } = self;
+        let (purpose, chosen) = (errand.shown(), chosen.as_ref());
+        Attempt { subscriber, identity, session, purpose, moment: *moment, numbers: *numbers, chosen }
     }
 
     fn owner(&self) -> Owner<'_> {
-        Owner { subscriber: &self.owner, session: self.session.session_id.as_deref() }
+        Owner { subscriber: &self.owner, session: self.session.session_id.as_deref(), errand: &self.errand }
     }
 
     /// Whether it is the `owner`'s, whose session has an id.
     pub fn is_owned_by(&self, owner: Owner<'_>) -> bool {
-        owner.session.is_some() && self.owner() == owner
+        self.is_of_session(owner) && self.errand.is_same(owner.errand)
+    }
+
+    /// Whether it is of the `owner`'s session, whatever it is for.
+    pub fn is_of_session(&self, owner: Owner<'_>) -> bool {
+        let session = self.session.session_id.as_deref();
+        session.is_some() && session == owner.session && self.owner == *owner.subscriber
     }
 }
 

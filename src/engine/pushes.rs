@@ -124,7 +124,7 @@ impl Pushes {
     /// Whose push the owner's session waits for, where it does.
     pub fn of_session(&self, owner: Owner<'_>) -> Option<Subscriber> {
         let running = self.running.borrow();
-        let found = running.iter().find(|(_, running)| running.course.person.is_owned_by(owner));
+        let found = running.iter().find(|(_, running)| running.course.person.is_of_session(owner));
         found.map(|(subscriber, _)| subscriber.clone())
     }
 

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::End;
+use super::errand::Errand;
 use super::held::{Absent, Held, Kind, Owner};
 use super::pushes;
 use crate::client::{self, ClientError};
+use crate::domain::action::Told;
 use crate::domain::attempt::{Attempt, Numbers};
 use crate::domain::authenticator::AuthenticatorId;
 use crate::domain::challenge::ChallengeId;
@@ -33,6 +35,8 @@ pub struct Aside {
     pub identity: RefCell<Option<MfaIdentity>>,
     /// Until when the directory may be asked: from the first question on.
     pub directory_until: Cell<Option<Instant>>,
+    /// The challenge that the request is about.
+    pub challenge: RefCell<Option<Told>>,
 }
 
 impl Aside {
@@ -57,6 +61,8 @@ pub struct Story<'a> {
     pub identity: MfaIdentity,
     pub origin: Origin,
     pub cookie: Option<Cookie>,
+    /// What a proof is wanted for.
+    pub errand: Errand,
     pub numbers: Numbers,
     /// The authenticator that the claimant chose.
     pub chosen: Option<AuthenticatorId>,
@@ -80,8 +86,8 @@ impl<'a> Story<'a> {
         let source = request.session.client_ip.as_deref().map(canonical_source);
         let origin = Origin { subscriber: Subscriber::canonical(&identity.0), counter: Counter::Codes, source };
         let owner = Subscriber::canonical(&claimant.0);
-        let (numbers, chosen) = (Numbers::Unseen, None);
-        Self { request, claimant, owner, identity, origin, cookie, numbers, chosen, moment, mark, aside }
+        let (errand, numbers, chosen) = (Errand::Login, Numbers::Unseen, None);
+        Self { request, claimant, owner, identity, origin, cookie, errand, numbers, chosen, moment, mark, aside }
     }
 
     /// The same under another name.
@@ -90,12 +96,30 @@ impl<'a> Story<'a> {
         *self.aside.identity.borrow_mut() = Some(identity.clone());
         Self { identity, origin, ..self }
     }
+
+    /// The same for another errand.
+    pub fn on(self, errand: Errand) -> Self {
+        Self { errand, ..self }
+    }
 }
 
 impl<'a> Story<'a> {
     /// The same, of a claimant who chose this authenticator.
     pub fn choosing(&self, chosen: Option<AuthenticatorId>) -> Self {
-        let Self { request, claimant, owner, identity, origin, cookie, numbers, chosen: _, moment, mark, aside } = self;
+        let Self {
+            request,
+            claimant,
+            owner,
+            identity,
+            origin,
+            cookie,
+            errand,
+            numbers,
+            chosen: _,
+            moment,
+            mark,
+            aside,
+        } = self;
         Self {
             request,
             claimant: claimant.clone(),
@@ -103,6 +127,7 @@ impl<'a> Story<'a> {
             identity: identity.clone(),
             origin: origin.clone(),
             cookie: *cookie,
+            errand: errand.clone(),
             numbers: *numbers,
             chosen,
             moment: *moment,
@@ -110,9 +135,7 @@ impl<'a> Story<'a> {
             aside,
         }
     }
-}
 
-impl Story<'_> {
     /// What is kept of it until the claimant answers.
     pub fn held(
         &self,
@@ -138,6 +161,7 @@ impl Story<'_> {
             subscriber: &self.origin.subscriber,
             identity: &self.identity,
             session: &self.request.session,
+            purpose: self.errand.shown(),
             moment: self.moment,
             numbers: self.numbers,
             chosen: self.chosen.as_ref(),
@@ -149,11 +173,19 @@ impl Story<'_> {
     }
 
     pub fn owner(&self) -> Owner<'_> {
-        Owner { subscriber: &self.owner, session: self.session() }
+        Owner { subscriber: &self.owner, session: self.session(), errand: &self.errand }
     }
 
-    /// By what the gateway would send this request again.
+    /// What was typed under `key`, where it may be an answer.
+    pub fn answer(&self, key: &str) -> Option<&'a TypedCode> {
+        self.request.answers.answer(key)
+    }
+
+    /// By what the gateway would send this request again; `None` where each request needs a proof of its own.
     pub fn known(&self) -> Option<pushes::Known> {
+        if self.errand != Errand::Login {
+            return None;
+        }
         let handle = self.cookie.and_then(|cookie| cookie.handle);
         let facts = &self.request.session;
         let (session, name) = (self.session()?.to_owned(), self.request.name.clone()?);

@@ -2,6 +2,7 @@
 
 use super::absence::{self, Resort};
 use super::admit::Admission;
+use super::errand::Errand;
 use super::held::{self, Held};
 use super::look_up::LookedUp;
 use super::push::Begin;
@@ -9,6 +10,7 @@ use super::story::{Standing, Story, absent, can_be_code, sendable_name};
 use super::{End, Engine, own_fault};
 use crate::client::{self, Asks, ClientError, Codes, Place, Wired};
 use crate::config::value::OnUnreachable;
+use crate::domain::action::Unusable;
 use crate::domain::challenge::State;
 use crate::domain::fault::Reach;
 use crate::domain::outcome::{Denial, Outcome, Proof, Refusal};
@@ -31,6 +33,10 @@ impl Engine {
         let now = story.moment.now;
         // Where one client stands in for another within one request, the attempt is charged already.
         let is_charged = matches!(standing, Standing::For(_)) && held.is_none();
+        // A question of the client has tries of its own.
+        if !is_charged && held.as_ref().is_none_or(|held| held.kind != held::Kind::Asked) {
+            self.count_try(story).await?;
+        }
         let looked_up = if is_charged { LookedUp::Nothing } else { self.look_up(story, code).await? };
         let counted = match looked_up {
             LookedUp::Proved(proof) => return self.accept_looked_up(story, wired, proof, held).await,
@@ -187,6 +193,18 @@ impl Engine {
         self.let_in(story, Admission::proved(story.identity.clone(), proof, None, Footing::Full, progress)).await
     }
 
+    /// Counts a try at the challenge that the errand is about.
+    pub(super) async fn count_try(&self, story: &Story<'_>) -> Result<(), End> {
+        let (id, gone) = match &story.errand {
+            Errand::Login => return Ok(()),
+            Errand::Action { id, purpose: _ } => (id, Denial::NoPermit(Unusable::Failed)),
+        };
+        match self.store.try_challenge(id, story.moment.now).await? {
+            Some(_left) => Ok(()),
+            None => Err(gone.into()),
+        }
+    }
+
     /// What was charged for an attempt is taken back where it was no failure of the claimant. After a fault that may have
     /// reached a service it stays: nobody gets guesses for nothing by making a service fail.
     pub(super) async fn take_back(
@@ -243,7 +261,8 @@ impl Engine {
     ) -> Result<Verdict, End> {
         let section = wired.client.section();
         // Whoever stands in for another opens nothing: the other may have been reached.
-        if absence::resort(wired, &error) != Resort::Open || matches!(standing, Standing::For(_)) {
+        let may_open = matches!(standing, Standing::Own) && story.errand.may_go_unproved();
+        if absence::resort(wired, &error) != Resort::Open || !may_open {
             return Err(End::Fault(error.into_fault(section)));
         }
         let now = story.moment.now;

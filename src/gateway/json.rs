@@ -9,6 +9,7 @@ use super::fields::{Fields, flawed, invalid, wrong};
 use super::session_cookie::{self, Written};
 use super::tree::{self, Json};
 use super::{Greeting, Inbound, Protocol, RequestId, Said};
+use crate::domain::action::Told;
 use crate::domain::fault::Fault;
 use crate::domain::outcome::Remarks;
 use crate::domain::request::{Kind, Request};
@@ -17,6 +18,19 @@ use crate::domain::verdict::{Accept, Basis, Echo, Footing, NeedInfo, Reject, Ver
 
 /// The version of the protocol.
 pub const VERSION: u64 = 1;
+
+/// What a hello tells.
+const CAPABILITIES: [&str; 9] = [
+    "authenticate",
+    "authorize",
+    "session_ended",
+    "challenge_request",
+    "challenge_confirm",
+    "challenge_check",
+    "challenge_use",
+    "cancel",
+    "deadline_ms",
+];
 
 /// The longest id, in bytes of its JSON.
 const ID_LIMIT: usize = 256;
@@ -36,7 +50,7 @@ impl Protocol for Native {
 
     fn write(&self, id: Option<&RequestId>, said: Said<'_>, out: &mut Vec<u8>) {
         let id = raw(id);
-        let Said { verdict, trace, session_cookie } = said;
+        let Said { verdict, trace, session_cookie, challenge } = said;
         let mut answer = match verdict {
             Verdict::Accept(Accept {
                 claimant,
@@ -60,7 +74,7 @@ impl Protocol for Native {
                 basis: match basis {
                     Basis::UserList | Basis::DirectoryGroup | Basis::Cached | Basis::Unenrolled => Some(basis.word()),
                     // Said by the factor, by `degraded`, or by what was asked.
-                    Basis::Verified | Basis::Unreachable | Basis::Authorized | Basis::Ended => None,
+                    Basis::Verified | Basis::Unreachable | Basis::Authorized | Basis::Permit | Basis::Ended => None,
                 },
                 factor: factor.map(|f| f.word()),
                 degraded: match footing {
@@ -92,6 +106,7 @@ impl Protocol for Native {
                 ..Answer::new(id.as_deref(), "need_info")
             },
         };
+        answer.challenge = challenge.map(WireChallenge::from);
         answer.session_cookie = (!session_cookie.is_empty()).then_some(Written(session_cookie));
         line(&answer, out);
     }
@@ -107,7 +122,7 @@ impl Protocol for Native {
             name: "countersign",
             version: env!("CARGO_PKG_VERSION"),
             protocol_versions: [VERSION],
-            capabilities: ["authenticate", "authorize", "session_ended", "cancel", "deadline_ms"],
+            capabilities: CAPABILITIES,
             clients: &greeting.clients,
             max_line_bytes: super::LINE_LIMIT,
             max_in_flight: greeting.max_in_flight,
@@ -129,6 +144,8 @@ struct Answer<'a> {
     message: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     question: Option<WireQuestion<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    challenge: Option<WireChallenge<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gateway_user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,11 +190,26 @@ struct WireQuestion<'a> {
 }
 
 #[derive(Serialize)]
+struct WireChallenge<'a> {
+    id: &'a str,
+    state: &'static str,
+    purpose: &'a str,
+    expires_s: u64,
+}
+
+impl<'a> From<&'a Told> for WireChallenge<'a> {
+    fn from(told: &'a Told) -> Self {
+        let Told { id, state, purpose, expires } = told;
+        Self { id: &id.0, state: state.word(), purpose: purpose.as_str(), expires_s: *expires }
+    }
+}
+
+#[derive(Serialize)]
 struct WireHello<'a> {
     name: &'static str,
     version: &'static str,
     protocol_versions: [u64; 1],
-    capabilities: [&'static str; 5],
+    capabilities: [&'static str; 9],
     clients: &'a [String],
     max_line_bytes: usize,
     max_in_flight: usize,
@@ -192,6 +224,7 @@ impl<'a> Answer<'a> {
             error: None,
             message: None,
             question: None,
+            challenge: None,
             gateway_user: None,
             gateway_groups: None,
             mfa_identity: None,
@@ -255,18 +288,23 @@ impl Fields {
         {
             return Err(invalid("unsupported_version", format!("v: this program speaks version {VERSION}")));
         }
-        let kind = match self.text("type")?.as_deref() {
+        let word = self.text("type")?;
+        let kind = match word.as_deref() {
             Some("authenticate") => Kind::Authenticate,
             Some("authorize") => Kind::Authorize,
             Some("session_ended") => Kind::SessionEnded,
             Some("hello") => return Ok(Inbound::Hello { id }),
             Some("cancel") => return self.cancel(id),
-            Some(_) => {
-                return Err(invalid(
-                    "unknown_type",
-                    "type: expected authenticate, authorize, session_ended, cancel or hello",
-                ));
-            }
+            Some(word) => match self.act(word)? {
+                Some(act) => Kind::Challenge(Box::new(act)),
+                None => {
+                    return Err(invalid(
+                        "unknown_type",
+                        "type: expected authenticate, authorize, session_ended, challenge_request, challenge_confirm, \
+                         challenge_check, challenge_use, cancel or hello",
+                    ));
+                }
+            },
             None => return Err(invalid("missing_field", "type: is missing")),
         };
         let request = Request {

@@ -1,11 +1,13 @@
 //! Who asks: one codec a gateway protocol, over the same requests and verdicts. Nothing of the decision is here.
 
+mod challenge;
 mod fields;
 pub mod json;
 mod session_cookie;
 pub mod sps;
 mod tree;
 
+use crate::domain::action::Told;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::request::{Request, SessionCookie};
 use crate::domain::verdict::Verdict;
@@ -41,13 +43,15 @@ pub struct Said<'a> {
     /// By what the log names the request.
     pub trace: &'a str,
     pub session_cookie: &'a SessionCookie,
+    /// The challenge that the request was about.
+    pub challenge: Option<&'a Told>,
 }
 
 impl<'a> Said<'a> {
     /// An answer that rests on nothing of the request.
     pub fn bare(verdict: &'a Verdict, trace: &'a str) -> Self {
         static EMPTY: SessionCookie = SessionCookie { questions: None, others: std::collections::BTreeMap::new() };
-        Self { verdict, trace, session_cookie: &EMPTY }
+        Self { verdict, trace, session_cookie: &EMPTY, challenge: None }
     }
 }
 

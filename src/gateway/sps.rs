@@ -29,7 +29,7 @@ impl Protocol for Sps {
             Err(fault) => return Inbound::Flawed { id: None, fault },
         };
         let (kind, arguments) = (hook(&mut fields), fields.take("arguments"));
-        let id = kept::keep(kind.as_ref().ok().copied(), arguments.as_ref());
+        let id = kept::keep(kind.as_ref().ok(), arguments.as_ref());
         match kind.and_then(|kind| arguments::read(kind, arguments_of(arguments)?)) {
             Ok(request) => {
                 Inbound::Decide { id, request: Box::new(request), unknown: fields.names().map(Into::into).collect() }

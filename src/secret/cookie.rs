@@ -67,6 +67,8 @@ pub struct Binding<'a> {
     pub claimant: &'a Claimant,
     /// What the configuration says, in short.
     pub configuration: &'a [u8],
+    /// For what else than its session's way in it is: an action that is confirmed. Empty for none.
+    pub errand: &'a str,
 }
 
 /// What a cookie says.
@@ -148,9 +150,9 @@ const LENGTH: usize = 27;
 
 impl Binding<'_> {
     /// A session without an id is told from one with an empty id.
-    fn parts(&self) -> [&[u8]; 4] {
+    fn parts(&self) -> [&[u8]; 5] {
         let (known, id): (&[u8], &str) = self.session.map_or((b"0", ""), |id| (b"1", id));
-        [known, id.as_bytes(), self.claimant.0.as_bytes(), self.configuration]
+        [known, id.as_bytes(), self.claimant.0.as_bytes(), self.configuration, self.errand.as_bytes()]
     }
 }
 
@@ -163,7 +165,7 @@ mod tests {
     fn a_cookie_is_good_for_its_session_claimant_configuration_and_time_only() {
         let (sealer, path) = sealer("cookie");
         let (alice, bob) = (Claimant("alice".into()), Claimant("bob".into()));
-        let of = |session, claimant, configuration| Binding { session, claimant, configuration };
+        let of = |session, claimant, configuration| Binding { session, claimant, configuration, errand: "" };
         let here = of(Some("s1"), &alice, b"c");
         let (progress, slot, handle) = (Progress::Accepted, Slot::Held, Some([7; 16]));
         let cookie = Cookie { progress, answered: 2, slot, expires: UnixTime(100), handle };
@@ -179,6 +181,7 @@ mod tests {
             of(Some(""), &alice, b"c"),
             of(Some("s1"), &bob, b"c"),
             of(Some("s1"), &alice, b"d"),
+            Binding { errand: "an action", ..here },
         ] {
             assert_eq!(open(elsewhere, 99), Err(Flaw::Foreign), "{elsewhere:?}");
         }

@@ -56,6 +56,7 @@ pub struct Answer {
     pub error: Option<WireError>,
     pub message: Option<String>,
     pub question: Option<WireQuestion>,
+    pub challenge: Option<WireChallenge>,
     pub gateway_user: Option<String>,
     pub mfa_identity: Option<String>,
     pub gateway_groups: Option<Vec<String>>,
@@ -89,6 +90,15 @@ pub struct WireQuestion {
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct WireChallenge {
+    pub id: String,
+    pub state: String,
+    pub purpose: String,
+    pub expires_s: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WireHello {
     pub name: String,
     pub version: String,
@@ -116,11 +126,18 @@ impl Answer {
                     "basis",
                     "factor",
                     "degraded",
+                    "challenge",
                     "cookie",
                     "session_cookie",
                 ],
             ),
-            Some("reject") => (&["error", "message", "reason", "trace"], &["retry_after_s", "session_cookie"]),
+            Some("reject") => {
+                (&["error", "message", "reason", "trace"], &["retry_after_s", "session_cookie", "challenge"])
+            }
+            // What a challenge_request keeps lies in the challenge.
+            Some("need_info") if answer.challenge.is_some() => {
+                (&["question"], &["cookie", "session_cookie", "challenge"])
+            }
             Some("need_info") => (&["question", "cookie"], &["session_cookie"]),
             None if answer.cancelled.is_some() => (&["cancelled"], &[]),
             None => (&["hello"], &[]),
@@ -154,6 +171,11 @@ impl Answer {
     /// The error code of a reject; else empty.
     pub fn code(&self) -> &str {
         self.error.as_ref().map_or("", |error| &error.code)
+    }
+
+    /// The challenge, which must be there.
+    pub fn challenge(&self) -> &WireChallenge {
+        self.challenge.as_ref().expect("a challenge")
     }
 
     /// The cookie, which must be there.

@@ -220,14 +220,20 @@ fn every_error_class_and_code_is_mentioned() {
 
 #[test]
 fn every_field_is_mentioned() {
-    let code = source("src/gateway/json.rs") + &source("src/gateway/fields.rs");
+    let code = source("src/gateway/json.rs") + &source("src/gateway/fields.rs") + &source("src/gateway/challenge.rs");
     let mut fields = BTreeSet::new();
     for marker in ["take(", "text(", "texts(", "number(", "port("] {
         fields.extend(words_after(&code, marker));
     }
     fields.extend(["otp".to_owned(), "gu".to_owned(), "username".to_owned()]);
     // What is written: the fields of the structs that are serialised.
-    for (wire, prefix) in [("Answer", ""), ("WireError", "error."), ("WireQuestion", "question."), ("WireHello", "")] {
+    for (wire, prefix) in [
+        ("Answer", ""),
+        ("WireError", "error."),
+        ("WireQuestion", "question."),
+        ("WireChallenge", ""),
+        ("WireHello", ""),
+    ] {
         let (_, body) = code.split_once(&format!("struct {wire}<'a> {{")).expect(wire);
         let (body, _) = body.split_once('}').expect(wire);
         let names =

@@ -300,7 +300,20 @@ fn hello_tells_what_is_spoken_here() {
     let hello = home.ask_one(&json!({"type": "hello", "id": 1, "v": 1, "anything": "else"})).hello.unwrap();
     assert_eq!((hello.name.as_str(), hello.version.as_str()), ("countersign", env!("CARGO_PKG_VERSION")));
     assert_eq!(hello.protocol_versions, [1]);
-    assert_eq!(hello.capabilities, ["authenticate", "authorize", "session_ended", "cancel", "deadline_ms"]);
+    assert_eq!(
+        hello.capabilities,
+        [
+            "authenticate",
+            "authorize",
+            "session_ended",
+            "challenge_request",
+            "challenge_confirm",
+            "challenge_check",
+            "challenge_use",
+            "cancel",
+            "deadline_ms"
+        ]
+    );
     assert_eq!(hello.clients, ["totp"]);
     assert_eq!((hello.max_line_bytes, hello.max_in_flight), (65_536, 7));
 }

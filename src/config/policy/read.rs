@@ -67,17 +67,25 @@ impl Policy {
             .section("authorize", mistakes)
             .and_then(|section| AuthorizeOptions::read(Some(section), mistakes))
             .is_some_and(|read| read.require_proof == YesNo::Yes);
-        let said = file.section("policy", mistakes).and_then(|section| PolicyOptions::read(Some(section), mistakes));
-        if let Some(PolicyOptions { enforce, unenrolled, enrolment_ticket }) = said {
-            policy.enforcement = if enforce == YesNo::Yes { Enforcement::On } else { Enforcement::Shadow };
-            policy.ticket = if enrolment_ticket == YesNo::Yes { Ticket::Needed } else { Ticket::Needless };
-            policy.unenrolled = unenrolled;
+        if let Some(section) = file.section("policy", mistakes) {
+            policy.read_policy(section, mistakes);
         }
         let hotp = file.section("hotp", mistakes);
         policy.hotp = hotp.and_then(|section| HotpOptions::read(Some(section), mistakes)).map(Box::new);
         let recovery = file.section("recovery", mistakes);
         policy.recovery = recovery.and_then(|section| RecoveryOptions::read(Some(section), mistakes)).map(Box::new);
         policy
+    }
+}
+
+impl Policy {
+    /// What `[policy]` says.
+    fn read_policy(&mut self, section: &Section, mistakes: &mut Mistakes) {
+        let Some(read) = PolicyOptions::read(Some(section), mistakes) else { return };
+        let PolicyOptions { enforce, unenrolled, enrolment_ticket } = read;
+        self.enforcement = if enforce == YesNo::Yes { Enforcement::On } else { Enforcement::Shadow };
+        self.ticket = if enrolment_ticket == YesNo::Yes { Ticket::Needed } else { Ticket::Needless };
+        self.unenrolled = unenrolled;
     }
 }
 

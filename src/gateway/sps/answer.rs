@@ -51,7 +51,7 @@ enum SessionCookieSaid<'a> {
 
 /// Writes what is said to the call of which `kept` is kept, as one line.
 pub fn line(kept: &Kept<'_>, said: Said<'_>, out: &mut Vec<u8>) {
-    if kept.is(Kind::SessionEnded) {
+    if kept.is(&Kind::SessionEnded) {
         out.extend_from_slice(b"null\n");
         return;
     }
@@ -66,7 +66,7 @@ pub fn line(kept: &Kept<'_>, said: Said<'_>, out: &mut Vec<u8>) {
 
 fn answer<'a>(kept: &'a Kept<'_>, said: Said<'a>) -> Answer<'a> {
     // Which line of the log it is, the dict has no place for.
-    let Said { verdict, trace: _, session_cookie } = said;
+    let Said { verdict, trace: _, session_cookie, challenge: _ } = said;
     let mut answer = Answer {
         verdict: "DENY",
         question: None,
@@ -122,7 +122,7 @@ fn accepted<'a>(accept: &'a Accept, kept: &Kept<'_>, answer: &mut Answer<'a>) {
             python::reason(&format!("{service} is not reachable, fallback enabled")).into()
         }
         (None, Basis::Authorized) => python::reason("Authorize hook not implemented").into(),
-        (None, Basis::Verified | Basis::Unenrolled | Basis::Ended) => python::reason(reason).into(),
+        (None, Basis::Verified | Basis::Unenrolled | Basis::Permit | Basis::Ended) => python::reason(reason).into(),
     });
     answer.reason = remarks.as_ref().and_then(|remarks| remarks.message.as_deref());
     match remarks.as_deref() {
@@ -146,7 +146,7 @@ fn accepted<'a>(accept: &'a Accept, kept: &Kept<'_>, answer: &mut Answer<'a>) {
             session_cookie: _,
         })
         | None => {
-            let is_news = |user: &&str| kept.is(Kind::Authenticate) && kept.user.as_deref() != Some(*user);
+            let is_news = |user: &&str| kept.is(&Kind::Authenticate) && kept.user.as_deref() != Some(*user);
             if let Some(user) = claimant.as_ref().map(|claimant| claimant.0.as_str()).filter(is_news) {
                 answer.gateway_user = Some(user);
                 answer.gateway_groups = Some(&[]);
@@ -216,7 +216,7 @@ mod tests {
         let id =
             format!(r#"{{"hook":"{}","user":"alice","cookie":{{"k":1}},"session_cookie":{{"z":2}}}}"#, hook.word());
         let (id, mut out) = (RequestId(id), Vec::new());
-        line(&Kept::of(Some(&id)), Said { verdict, trace: "t", session_cookie }, &mut out);
+        line(&Kept::of(Some(&id)), Said { verdict, trace: "t", session_cookie, challenge: None }, &mut out);
         String::from_utf8(out).unwrap()
     }
 

@@ -40,7 +40,7 @@ const NAMES: [&str; 2] = ["gateway_user", "server_username"];
 /// # Errors
 /// Which argument is missing, unknown, null or of a wrong type, or cannot be decided about.
 pub fn read(hook: Kind, mut arguments: Fields) -> Result<Request, Fault> {
-    check_names(hook, &arguments)?;
+    check_names(&hook, &arguments)?;
     // Whom it is about is known then, and nobody is asked.
     let needs_pairs = hook != Kind::Authorize
         || !matches!(arguments.peek("gateway_user"), Some(Json::Text(user)) if !user.is_empty());
@@ -76,11 +76,12 @@ pub fn read(hook: Kind, mut arguments: Fields) -> Result<Request, Fault> {
 }
 
 /// Whether the arguments are those of `hook`, no more and no fewer.
-fn check_names(hook: Kind, arguments: &Fields) -> Result<(), Fault> {
+fn check_names(hook: &Kind, arguments: &Fields) -> Result<(), Fault> {
     let (connection, target): (&[&str], &[&str]) = match hook {
         Kind::Authenticate => (&CONNECTION, &[]),
         Kind::Authorize => (&CONNECTION, &TARGET),
-        Kind::SessionEnded => (&[], &[]),
+        // There is no hook for challenges.
+        Kind::SessionEnded | Kind::Challenge(_) => (&[], &[]),
     };
     let known = || ALL.iter().chain(connection).chain(target);
     let word = hook.word();
@@ -124,7 +125,7 @@ fn check_protocol(request: &Request) -> Result<(), Fault> {
     let can_go_on = match kind {
         Kind::Authenticate => answers.otp().is_some() && names_claimant(),
         Kind::Authorize => names_claimant(),
-        Kind::SessionEnded => true,
+        Kind::SessionEnded | Kind::Challenge(_) => true,
     };
     let missing = || invalid("wrong_type", "protocol: expected a string, found null, and the request depends on it");
     if can_go_on { Ok(()) } else { Err(missing()) }

@@ -36,7 +36,7 @@ pub struct Kept<'a> {
 }
 
 /// Puts away what the answer needs of a call of `hook` with `arguments`, as far as either could be read.
-pub fn keep(hook: Option<Kind>, arguments: Option<&Json>) -> Option<RequestId> {
+pub fn keep(hook: Option<&Kind>, arguments: Option<&Json>) -> Option<RequestId> {
     let argument = |name| arguments.and_then(|arguments| arguments.field(name));
     let object = |name| argument(name).filter(|value| matches!(value, Json::Object(_)));
     let keep = Keep {
@@ -63,7 +63,7 @@ impl<'a> Kept<'a> {
     }
 
     /// Whether the request was a call of `hook`.
-    pub fn is(&self, hook: Kind) -> bool {
+    pub fn is(&self, hook: &Kind) -> bool {
         self.hook.as_deref() == Some(hook.word())
     }
 }
