@@ -16,6 +16,7 @@ mod parcel;
 mod push;
 mod pushes;
 mod sent;
+mod step_up;
 mod story;
 mod verify;
 
@@ -31,7 +32,7 @@ use crate::domain::challenge::ChallengeId;
 use crate::domain::claimant::{Claimant, MfaIdentity};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::foreign::Foreign;
-use crate::domain::outcome::{ClientState, Denial, OTP, Prompt, Proof};
+use crate::domain::outcome::{ClientState, Denial, Factor, OTP, Prompt, Proof};
 use crate::domain::request::{Kind, Request, SessionCookie};
 use crate::domain::time::Moment;
 use crate::domain::verdict::{Footing, Reject, Verdict};
@@ -92,7 +93,7 @@ pub type Trail = Rc<RefCell<Vec<Step>>>;
 #[derive(Clone, Debug)]
 pub struct Step {
     /// claimant, cookie, challenge, exemption, cache, mapping, client, answer, throttle, verify, push, send, absence,
-    /// questions, limit or verdict.
+    /// questions, step_up, limit or verdict.
     pub name: &'static str,
     pub text: String,
 }
@@ -307,7 +308,7 @@ impl Engine {
             collect::Step::Ask => {
                 self.may_be_asked(story).await?;
                 let prompt = Prompt::from(self.auth.prompt.clone());
-                let is_kept = self.asks_directory() && story.errand == Errand::Login;
+                let is_kept = story.errand.keeps_question() || (self.asks_directory() && story.errand == Errand::Login);
                 if known.is_some() || !is_kept {
                     return self.ask(story, &prompt, known);
                 }
@@ -394,6 +395,8 @@ impl Engine {
         let place = wired.client.place();
         let (progress, footing, reason) = match (standing, place) {
             (Standing::Own, Place::Here) => (Progress::Accepted, Footing::Full, reason),
+            // Nothing was proved: no step-up may take it for a proof of before.
+            (Standing::Own, Place::Remote) if factor == Factor::Bypass => (Progress::Exempt, Footing::Full, reason),
             (Standing::Own, Place::Remote) => (Progress::AcceptedRemotely, Footing::Full, reason),
             (Standing::For(away), Place::Here | Place::Remote) => {
                 let now = story.moment.now;

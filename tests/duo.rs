@@ -248,6 +248,7 @@ fn bypass_is_no_proof_for_what_wants_one() {
     let duo = Duo::start(0, BTreeMap::from([("alice".to_owned(), vec![("preauth", well(allow).into())])]));
     let home = home(&duo);
     home.set("duo", "allow_bypass", "yes");
+    home.append("[step_up]\nmax_age = 600\n");
     let in_s1 = |id: usize, more: &[(&str, Value)]| {
         let mut line = push(id, "alice");
         line["session_id"] = "s1".into();
@@ -258,6 +259,8 @@ fn bypass_is_no_proof_for_what_wants_one() {
     };
     let login = in_s1(1, &[]);
     assert_eq!((login.told().as_str(), login.factor.as_deref()), ("accept", Some("bypass")));
+    let authorize = in_s1(2, &[("type", "authorize".into()), ("cookie", login.cookie().into())]);
+    assert_eq!(authorize.told(), "authentication_failure/unproved");
     let asked = in_s1(3, &[("type", "challenge_request".into()), ("purpose", "pay".into())]);
     let id = asked.challenge().id.clone();
     let confirm = in_s1(4, &[("type", "challenge_confirm".into()), ("challenge", id.into())]);

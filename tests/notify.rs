@@ -54,7 +54,7 @@ fn a_message_says_who_logs_in_from_where_and_to_what() {
 }
 
 #[test]
-fn an_action_is_confirmed_by_a_code_that_is_sent_for_it() {
+fn an_action_and_a_step_up_are_proved_by_a_code_that_is_sent_for_them() {
     let stage = Stage::new("");
     let about = |kind: &str, more: Value| {
         let mut line = login("alice");
@@ -79,6 +79,15 @@ fn an_action_is_confirmed_by_a_code_that_is_sent_for_it() {
     let accept = about("challenge_confirm", typed(asked.cookie()));
     assert_eq!((accept.told().as_str(), accept.factor.as_deref()), ("accept", Some("sent_code")), "{accept:?}");
     assert_eq!(about("challenge_use", json!({"challenge": id})).told(), "accept");
+
+    stage.home.append("[step_up]\n");
+    stage.home.set("authorize", "require_proof", "no");
+    let asked = about("authorize", json!({}));
+    assert_eq!(asked.told(), "need_info", "{asked:?}");
+    let proof = json!({"cookie": asked.cookie(), "key_value_pairs": {"otp": stage.codes().pop().unwrap()}});
+    let accept = about("authorize", proof.clone());
+    assert_eq!((accept.told().as_str(), accept.factor.as_deref()), ("accept", Some("sent_code")), "{accept:?}");
+    assert_ne!(about("authorize", proof).told(), "accept");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::policy::cache::CacheRule;
 use crate::policy::exemption::Exemption;
 use crate::policy::identify::UpnSuffix;
 use crate::policy::mapping::Explicit;
+use crate::policy::step_up::StepUp;
 use crate::policy::unenrolled::Unenrolled;
 pub use read::is_policy_section;
 pub use sections::{HotpOptions, RecoveryOptions};
@@ -45,6 +46,8 @@ pub struct Policy {
     pub directory: Option<Box<LdapServer>>,
     /// `[authorize]`: whether a session goes on to its target only with the proof that it was authenticated.
     pub authorize_requires_proof: bool,
+    /// `[step_up]`.
+    pub step_up: Option<StepUp>,
     /// `[policy]`: whether a verdict is what it was found to be, or a trial's accept.
     pub enforcement: Enforcement,
     pub unenrolled: Unenrolled,

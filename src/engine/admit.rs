@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use super::errand::Errand;
 use super::held::{self, Held, Kind};
 use super::parcel::{Parcel, Parts};
+use super::step_up::Fresh;
 use super::story::Story;
 use super::{End, Engine, own_fault};
 use crate::config::policy::PolicyQuestion;
@@ -73,6 +74,14 @@ impl Admission {
     pub fn agreed(self, service: String, proof: Proof) -> Self {
         let Proof { factor: _, reason, remarks } = proof;
         Self { service: Some(service), reason, remarks, ..self }
+    }
+
+    /// The same, after a fresh proof.
+    pub fn stepped_up(self, fresh: Fresh) -> Self {
+        let Fresh { factor, service, footing, reason, progress } = fresh;
+        let footing = if self.footing == Footing::Degraded { self.footing } else { footing };
+        let reason = format!("{}, and gave a fresh proof: {reason}", self.reason);
+        Self { factor, service, footing, reason, progress, ..self }
     }
 
     /// The claimant confirmed an action.
@@ -206,6 +215,8 @@ impl Engine {
         match &story.errand {
             Errand::Login => {}
             Errand::Action { id, purpose: _ } => return self.confirmed(story, id, admission).await,
+            // Nothing is said by it: the authorize goes on.
+            Errand::StepUp { target: _, by: _ } => return Ok(admission.accept(Some(story.claimant.clone()), None)),
         }
         if let Some(rule) = self.policy.cache.filter(|_| admission.is_verification()) {
             let expires = story.moment.now.plus(rule.hard.div_ceil(1000).saturating_add(1));

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::admit::Admission;
 use super::held::{self, Kind};
+use super::step_up::Stepped;
 use super::story::{Aside, Story};
 use super::{End, Engine, own_fault};
 use crate::client::{self, Wired};
@@ -32,10 +33,17 @@ impl Engine {
     /// Proof → connection limit → what a client has to say → accept.
     pub(super) async fn authorize(&self, story: Story<'_>) -> Result<Verdict, End> {
         let (footing, reason) = self.proof(&story).await?;
+        let admission = Admission::authorized(footing, reason);
+        // Before a slot is taken: nobody who is asked holds one.
+        let (story, admission) = match self.step_up(story).await? {
+            Stepped::Asked(verdict) => return Ok(verdict),
+            Stepped::On(story, None) => (story, admission),
+            Stepped::On(story, Some(fresh)) => (self.renewed(story, fresh.progress), admission.stepped_up(*fresh)),
+        };
         let (taken, request) = (self.take_session_slot(&story).await?, story.request);
         let verdict = match self.clients.iter().find(|wired| wired.client.authorizes()) {
-            None => self.go_on(&story, Admission::authorized(footing, reason)),
-            Some(wired) => self.ask_to_authorize(story, wired, Admission::authorized(footing, reason)).await,
+            None => self.go_on(&story, admission),
+            Some(wired) => self.ask_to_authorize(story, wired, admission).await,
         };
         if verdict.is_err() && taken == Taken::Now {
             // Nothing goes on that would give it back.
@@ -165,13 +173,24 @@ impl Engine {
 
     fn go_on(&self, story: &Story<'_>, admission: Admission) -> Result<Verdict, End> {
         // Where nothing is new, the one that came stays.
-        let is_new =
-            self.policy.connection_limit.is_some() || story.cookie.is_some_and(|cookie| cookie.handle.is_some());
+        let is_new = self.policy.connection_limit.is_some()
+            || admission.is_proof()
+            || story.cookie.is_some_and(|cookie| cookie.handle.is_some());
         let cookie = match is_new {
             true => Some(self.seal(self.carried(story), story.session(), &story.claimant, &story.errand)?),
             false => None,
         };
         Ok(admission.accept(Some(story.claimant.clone()), cookie))
+    }
+
+    /// The story with a cookie that speaks of a proof of now.
+    fn renewed<'a>(&self, mut story: Story<'a>, progress: Progress) -> Story<'a> {
+        let fresh = self.new_cookie(progress, &story);
+        story.cookie = Some(match story.cookie {
+            Some(Cookie { progress: _, answered, slot, expires: _, handle: _ }) => Cookie { answered, slot, ..fresh },
+            None => fresh,
+        });
+        story
     }
 
     /// What the cookie said, for as long as it said it, and that the session holds a slot.

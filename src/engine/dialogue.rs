@@ -26,7 +26,7 @@ pub enum CookieState {
 impl Engine {
     /// Asks the claimant; `id` names what a client waits for, where one does.
     pub(super) fn ask(&self, story: &Story<'_>, prompt: &Prompt, id: Option<&ChallengeId>) -> Result<Verdict, End> {
-        let cookie = Cookie { handle: id.and_then(held::handle), ..self.new_cookie(Progress::Asked, story) };
+        let cookie = Cookie { handle: id.and_then(held::handle), ..self.asking(story) };
         self.ask_with(story, prompt, cookie)
     }
 

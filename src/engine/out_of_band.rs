@@ -81,11 +81,11 @@ impl Engine {
         let until = story.moment.until();
         for round in 0.. {
             match self.pushes.running(subscriber, story.owner()) {
-                Some(true) => {
+                Some(true) if story.errand.shares_push() => {
                     let Some(ended) = self.pushes.join(subscriber, until).await else { continue };
                     return self.ended(story, &ended).await;
                 }
-                Some(false) => return Err(End::Denied(Denial::PushOutstanding, section())),
+                Some(_) => return Err(End::Denied(Denial::PushOutstanding, section())),
                 None => {}
             }
             self.heard(self.store.standing(&story.origin, story.moment.now).await?)?;
@@ -230,10 +230,11 @@ impl Engine {
     pub(super) async fn run_push(&self, story: &Story<'_>, course: Rc<Course>, begin: Begin) -> Result<Verdict, End> {
         let (subscriber, until) = (&story.origin.subscriber, story.moment.until());
         let joined = match self.pushes.running(subscriber, story.owner()) {
-            Some(true) => {
+            Some(true) if story.errand.shares_push() => {
                 self.settle(story).await?;
                 self.pushes.join(subscriber, until).await
             }
+            Some(true) => return Err(End::Denied(Denial::PushOutstanding, Some(course.client.section().to_owned()))),
             Some(false) | None => None,
         };
         let ended = match joined {

@@ -104,6 +104,11 @@ impl<'a> Story<'a> {
 }
 
 impl<'a> Story<'a> {
+    /// The same once more.
+    pub fn again(&self) -> Self {
+        self.choosing(self.chosen.clone())
+    }
+
     /// The same, of a claimant who chose this authenticator.
     pub fn choosing(&self, chosen: Option<AuthenticatorId>) -> Self {
         let Self {
@@ -178,7 +183,7 @@ impl<'a> Story<'a> {
 
     /// What was typed under `key`, where it may be an answer.
     pub fn answer(&self, key: &str) -> Option<&'a TypedCode> {
-        self.request.answers.answer(key)
+        self.request.answers.answer(key).filter(|_| self.errand.hears())
     }
 
     /// By what the gateway would send this request again; `None` where each request needs a proof of its own.

@@ -196,8 +196,9 @@ impl Engine {
     /// Counts a try at the challenge that the errand is about.
     pub(super) async fn count_try(&self, story: &Story<'_>) -> Result<(), End> {
         let (id, gone) = match &story.errand {
-            Errand::Login => return Ok(()),
+            Errand::Login | Errand::StepUp { target: _, by: None } => return Ok(()),
             Errand::Action { id, purpose: _ } => (id, Denial::NoPermit(Unusable::Failed)),
+            Errand::StepUp { target: _, by: Some(id) } => (id, Denial::ChallengeGone),
         };
         match self.store.try_challenge(id, story.moment.now).await? {
             Some(_left) => Ok(()),

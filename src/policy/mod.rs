@@ -6,5 +6,6 @@ pub mod exemption;
 pub mod identify;
 pub mod mapping;
 pub mod source;
+pub mod step_up;
 pub mod throttle;
 pub mod unenrolled;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::sections::{
     AuthorizeOptions, CacheOptions, DirectoryMapping, EXPLICIT, GroupWhitelist, HotpOptions, LdapChoice, LdapOptions,
-    LimitOptions, PolicyOptions, QuestionOptions, RecoveryOptions, Transform, UpnOptions, UserList, UserWhitelist,
-    declaration, question_number,
+    LimitOptions, PolicyOptions, QuestionOptions, RecoveryOptions, StepUpOptions, Transform, UpnOptions, UserList,
+    UserWhitelist, declaration, question_number,
 };
 use super::{ConnectionLimit, Enforcement, LdapServer, NamedExemption, Policy, PolicyQuestion, Ticket, is_here};
 use crate::config::declare;
@@ -18,6 +18,7 @@ use crate::policy::cache::CacheRule;
 use crate::policy::exemption::Exemption;
 use crate::policy::identify::UpnSuffix;
 use crate::policy::mapping::Explicit;
+use crate::policy::step_up::StepUp;
 
 /// The keys of `key_value_pairs` that are no answers to a question.
 const RESERVED: [&str; 3] = ["otp", "gu", "username"];
@@ -67,6 +68,15 @@ impl Policy {
             .section("authorize", mistakes)
             .and_then(|section| AuthorizeOptions::read(Some(section), mistakes))
             .is_some_and(|read| read.require_proof == YesNo::Yes);
+        policy.step_up = file
+            .section("step_up", mistakes)
+            .and_then(|section| StepUpOptions::read(Some(section), mistakes))
+            .map(|read| StepUp {
+                protocols: read.protocols.0.map(|list| list.0),
+                connections: read.connections.0.map(|list| list.0),
+                targets: read.targets.0.map(|list| list.0),
+                max_age: read.max_age.0,
+            });
         if let Some(section) = file.section("policy", mistakes) {
             policy.read_policy(section, mistakes);
         }

@@ -147,6 +147,20 @@ options! {
 }
 
 options! {
+    /// `[step_up]`.
+    StepUpOptions {
+        /// Over which protocols.
+        protocols: Optional<List> = "";
+        /// Over which connections, by the gateway's name; * stands for any text.
+        connections: Optional<List> = "";
+        /// To which targets: names or addresses of hosts, or user@host; * stands for any text.
+        targets: Optional<List> = "";
+        /// How long a proof counts that the session gave before; 0: every authorize needs one of its own.
+        max_age: Seconds<0, 600> = "0";
+    }
+}
+
+options! {
     /// `[policy]`.
     PolicyOptions {
         /// no answers accept to everybody, whatever was found out: for a trial, which the log tells about.
@@ -227,6 +241,9 @@ declared! {
     "connection_limit by=client_ip_gateway_user" = LimitOptions;
     /// What a session needs when it goes on to its target.
     "authorize" = AuthorizeOptions;
+    /// Which sessions need a fresh proof before they go on to their target, where every list that is given says so. What the
+    /// gateway does not say of a session may be anything.
+    "step_up" = StepUpOptions;
     /// Whom these rules hold for, and what becomes of somebody who is not enrolled.
     "policy" = PolicyOptions;
     /// Counter-based one-time passwords (RFC 4226), verified here: name it in [plugin] clients. algorithm and digits are for new

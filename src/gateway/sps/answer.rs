@@ -110,7 +110,7 @@ fn answer<'a>(kept: &'a Kept<'_>, said: Said<'a>) -> Answer<'a> {
 }
 
 fn accepted<'a>(accept: &'a Accept, kept: &Kept<'_>, answer: &mut Answer<'a>) {
-    let Accept { claimant, identity: _, basis, factor: _, service, footing: _, reason, remarks, cookie: _ } = accept;
+    let Accept { claimant, identity: _, basis, factor, service, footing: _, reason, remarks, cookie: _ } = accept;
     answer.verdict = "ACCEPT";
     answer.additional_metadata = Some(match (remarks, basis) {
         (Some(remarks), _) => said_by_service(remarks),
@@ -121,8 +121,11 @@ fn accepted<'a>(accept: &'a Accept, kept: &Kept<'_>, answer: &mut Answer<'a>) {
             let service = service.as_deref().unwrap_or("the service");
             python::reason(&format!("{service} is not reachable, fallback enabled")).into()
         }
-        (None, Basis::Authorized) => python::reason("Authorize hook not implemented").into(),
-        (None, Basis::Verified | Basis::Unenrolled | Basis::Permit | Basis::Ended) => python::reason(reason).into(),
+        (None, Basis::Authorized) if factor.is_none() => python::reason("Authorize hook not implemented").into(),
+        // With a factor: a fresh proof was wanted, and given.
+        (None, Basis::Authorized | Basis::Verified | Basis::Unenrolled | Basis::Permit | Basis::Ended) => {
+            python::reason(reason).into()
+        }
     });
     answer.reason = remarks.as_ref().and_then(|remarks| remarks.message.as_deref());
     match remarks.as_deref() {
