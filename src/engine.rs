@@ -18,6 +18,7 @@ mod pushes;
 mod sent;
 mod step_up;
 mod story;
+mod trial;
 mod verify;
 
 use std::cell::{Cell, RefCell};
@@ -48,6 +49,7 @@ use held::{Absent, Held};
 pub use push::{Chore, slot as push_slot};
 use pushes::Pushes;
 use story::{Aside, Standing, Story};
+pub use trial::Trial;
 
 /// A verdict that may be said once the store has settled what it rests on.
 #[derive(Debug)]
@@ -93,7 +95,7 @@ pub type Trail = Rc<RefCell<Vec<Step>>>;
 #[derive(Clone, Debug)]
 pub struct Step {
     /// claimant, cookie, challenge, exemption, cache, mapping, client, answer, throttle, verify, push, send, absence,
-    /// questions, step_up, limit or verdict.
+    /// questions, step_up, limit, trial or verdict.
     pub name: &'static str,
     pub text: String,
 }
@@ -237,6 +239,9 @@ impl Engine {
         };
         if let Verdict::Reject(Reject { remarks: Some(remarks), .. }) = &verdict {
             aside.share(&remarks.session_cookie);
+        }
+        if self.trial(request).is_some() {
+            self.note("trial", || "[policy] enforce = no: whatever is decided, the answer is accept".into());
         }
         let Aside { session_cookie, troubles, identity, directory_until: _, challenge } = aside;
         let troubles = troubles.into_inner();

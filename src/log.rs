@@ -353,6 +353,8 @@ pub struct Facts {
     pub challenge: Option<String>,
     pub purpose: Option<String>,
     pub cookie: &'static str,
+    /// What was said in place of the verdict, in a trial run.
+    pub answered: Option<&'static str>,
 }
 
 impl Facts {
@@ -367,7 +369,7 @@ impl Facts {
 
 /// Writes the audit line of one verdict.
 pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) {
-    let Facts { kind, session, source, protocol, claimant, identity, challenge, purpose, cookie } = facts;
+    let Facts { kind, session, source, protocol, claimant, identity, challenge, purpose, cookie, answered } = facts;
     let (mut degraded, mut basis) = (None, None);
     let (word, factor, service, class, code, reason) = match verdict {
         Verdict::Accept(Accept {
@@ -415,6 +417,8 @@ pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) 
                 code,
                 reason = shown(reason),
                 cookie,
+                shadow = answered.map(|_| true),
+                answered,
                 duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
                 "verdict"
             )

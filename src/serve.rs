@@ -8,6 +8,7 @@ pub mod frames;
 pub mod stream;
 mod watchdog;
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::io;
@@ -29,7 +30,7 @@ use crate::domain::outcome::Denial;
 use crate::domain::request::{Kind, Request, SessionCookie};
 use crate::domain::time::Moment;
 use crate::domain::verdict::{Reject, Verdict};
-use crate::engine::{Chore, CookieState, Decision, Engine, store_fault};
+use crate::engine::{Chore, CookieState, Decision, Engine, Trial, store_fault};
 use crate::gateway::{Greeting, Inbound, Protocol, RequestId, Said, too_long};
 use crate::log::{Facts, Log, audit};
 use crate::store::Mark;
@@ -149,6 +150,7 @@ struct Flight {
     id: Option<RequestId>,
     trace: String,
     abort: AbortHandle,
+    trial: Option<Trial>,
 }
 
 /// A request whose task ended; `None` where the gateway took it back.
@@ -169,6 +171,7 @@ struct Decided {
     verdict: Verdict,
     session_cookie: SessionCookie,
     challenge: Option<Told>,
+    trial: Option<Trial>,
     mark: Mark,
 }
 
@@ -280,14 +283,17 @@ impl<'a> Server<'a> {
         let number = self.number();
         let trace = self.traces.next();
         let engine = self.serving.engine;
-        self.watchdog.expect(number, id.as_ref(), &trace, moment.deadline);
+        let trial = engine.trial(&request);
+        let late = Verdict::Reject(late().into());
+        let late = trial.as_ref().map(|trial| trial.answer(&late)).unwrap_or(late);
+        self.watchdog.expect(number, id.as_ref(), &trace, moment.deadline, late);
         let (abort, registration) = AbortHandle::new_pair();
         let facts = facts(engine, &request);
         let task = async move {
             let decision = Abortable::new(decide(engine, &request, moment), registration).await.ok();
             Ended { number, facts, began, decision }
         };
-        self.flights.insert(number, Flight { id, trace, abort });
+        self.flights.insert(number, Flight { id, trace, abort, trial });
         self.tasks.push(Box::pin(task));
     }
 
@@ -328,8 +334,8 @@ impl<'a> Server<'a> {
 
     fn end(&mut self, ended: Ended) {
         let Ended { number, mut facts, began, decision } = ended;
-        let Some(Flight { id, trace, abort: _ }) = self.flights.remove(&number) else { return };
-        let (verdict, session_cookie, challenge, mark) = match decision {
+        let Some(Flight { id, trace, abort: _, trial }) = self.flights.remove(&number) else { return };
+        let (verdict, session_cookie, challenge, trial, mark) = match decision {
             Some(Decision { verdict, session_cookie, troubles, mark, cookie, identity, challenge }) => {
                 for trouble in troubles {
                     tracing::warn!(trace, trouble, "something went wrong that did not end the decision");
@@ -342,14 +348,16 @@ impl<'a> Server<'a> {
                     CookieState::Expired => "expired",
                 };
                 facts.take_in(challenge.as_ref());
-                (verdict, session_cookie, challenge, mark)
+                (verdict, session_cookie, challenge, trial, mark)
             }
             None => {
                 let mark = self.serving.engine.store().mark();
-                (Verdict::Reject(Denial::Cancelled.into()), SessionCookie::default(), None, mark)
+                // Nobody waits for it, on trial or not.
+                (Verdict::Reject(Denial::Cancelled.into()), SessionCookie::default(), None, None, mark)
             }
         };
-        self.decided.push(Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, mark });
+        facts.answered = trial.as_ref().map(|_| "accept");
+        self.decided.push(Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, trial, mark });
     }
 
     /// Makes durable what the verdicts rest on, audits them, and puts them into the output. Until the log is written, the
@@ -357,7 +365,8 @@ impl<'a> Server<'a> {
     async fn settle(&mut self) {
         let mut decided = std::mem::take(&mut self.decided);
         let mut answered = Vec::new();
-        for Decided { number, id: _, trace, facts, began, verdict, session_cookie: _, challenge, mark } in &mut decided
+        for Decided { number, id: _, trace, facts, began, verdict, session_cookie: _, challenge, trial: _, mark } in
+            &mut decided
         {
             if let Err(error) = self.serving.engine.store().settle(*mark).await {
                 *verdict = Verdict::Reject(store_fault(&error).into());
@@ -373,8 +382,9 @@ impl<'a> Server<'a> {
         if !decided.is_empty() {
             self.serving.log.flush();
         }
-        for Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, mark: _ } in decided {
+        for Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, trial, mark: _ } in decided {
             if self.watchdog.claim(number) {
+                let verdict = said(trial.as_ref(), &verdict);
                 let challenge = challenge.as_ref();
                 let said = Said { verdict: &verdict, trace: &trace, session_cookie: &session_cookie, challenge };
                 self.serving.protocol.write(id.as_ref(), said, &mut self.out);
@@ -473,6 +483,11 @@ fn late() -> Fault {
     Fault::internal("deadline_exceeded", "there was no verdict within the deadline: the store did not answer in time")
 }
 
+/// What is said where `verdict` was decided.
+fn said<'a>(trial: Option<&Trial>, verdict: &'a Verdict) -> Cow<'a, Verdict> {
+    trial.map_or(Cow::Borrowed(verdict), |trial| Cow::Owned(trial.answer(verdict)))
+}
+
 /// What the audit line says of `request`.
 pub fn facts(engine: &Engine, request: &Request) -> Facts {
     let (challenge, purpose) = match &request.kind {
@@ -493,6 +508,7 @@ pub fn facts(engine: &Engine, request: &Request) -> Facts {
         challenge: challenge.map(|id| id.0.clone()),
         purpose: purpose.map(|purpose| purpose.as_str().to_owned()),
         cookie: "none",
+        answered: None,
     }
 }
 

@@ -56,13 +56,15 @@ pub enum Basis {
     Unenrolled,
     /// The claimant confirmed the action that a program asks about.
     Permit,
+    /// `[policy] enforce = no`: whatever was decided, nobody is kept out.
+    Shadow,
     /// Nothing is let in: the session is over.
     Ended,
 }
 
 impl Basis {
     /// Every basis there is.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Verified,
         Self::UserList,
         Self::DirectoryGroup,
@@ -71,6 +73,7 @@ impl Basis {
         Self::Authorized,
         Self::Unenrolled,
         Self::Permit,
+        Self::Shadow,
         Self::Ended,
     ];
 
@@ -90,6 +93,7 @@ impl Basis {
             Self::Authorized => "authorized",
             Self::Unenrolled => "unenrolled",
             Self::Permit => "permit",
+            Self::Shadow => "shadow",
             Self::Ended => "ended",
         }
     }

@@ -89,6 +89,11 @@ impl Admission {
         Self::plain(Basis::Permit, reason)
     }
 
+    /// Nobody is kept out yet, whatever was decided; `remarks` are those of an accept.
+    pub fn shadow(reason: String, remarks: Option<Box<Remarks>>) -> Self {
+        Self { remarks, ..Self::plain(Basis::Shadow, reason) }
+    }
+
     /// Nothing is let in: the session is over.
     pub fn ended() -> Self {
         Self::plain(Basis::Ended, "the session ended".into())

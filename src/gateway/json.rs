@@ -72,10 +72,13 @@ impl Protocol for Native {
                 message: told(remarks.as_deref()),
                 mfa_identity: identity.as_ref().map(|i| i.0.as_str()),
                 basis: match basis {
-                    Basis::UserList | Basis::DirectoryGroup | Basis::Cached | Basis::Unenrolled => Some(basis.word()),
+                    Basis::UserList | Basis::DirectoryGroup | Basis::Cached | Basis::Unenrolled | Basis::Shadow => {
+                        Some(basis.word())
+                    }
                     // Said by the factor, by `degraded`, or by what was asked.
                     Basis::Verified | Basis::Unreachable | Basis::Authorized | Basis::Permit | Basis::Ended => None,
                 },
+                shadow: (*basis == Basis::Shadow).then_some(true),
                 factor: factor.map(|f| f.word()),
                 degraded: match footing {
                     Footing::Full => None,
@@ -159,6 +162,8 @@ struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     degraded: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<u64>,
@@ -231,6 +236,7 @@ impl<'a> Answer<'a> {
             basis: None,
             factor: None,
             degraded: None,
+            shadow: None,
             reason: None,
             retry_after_s: None,
             cookie: None,

@@ -1,5 +1,6 @@
 //! The last resort for "it always answers": while the one working thread is held by a disk that does not come back, this
-//! one rejects what is past its deadline. It never accepts, and a verdict that comes after it is not said.
+//! one rejects what is past its deadline. It never accepts by itself (in a trial run, what is said instead of a reject was
+//! made where every accept is), and a verdict that comes after it is not said.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
@@ -9,7 +10,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::late;
 use super::stream::Stream;
 use crate::domain::verdict::Verdict;
 use crate::gateway::{Protocol, RequestId, Said};
@@ -54,6 +54,8 @@ struct Waiting {
     due: Instant,
     id: Option<RequestId>,
     trace: String,
+    /// What is said then.
+    late: Verdict,
 }
 
 impl Watchdog {
@@ -68,12 +70,12 @@ impl Watchdog {
         Ok(Self(shared))
     }
 
-    /// Request `number` must be answered at `deadline`.
-    pub fn expect(&self, number: u64, id: Option<&RequestId>, trace: &str, deadline: Instant) {
+    /// Request `number` must be answered at `deadline`, if need be by `late`.
+    pub fn expect(&self, number: u64, id: Option<&RequestId>, trace: &str, deadline: Instant, late: Verdict) {
         let due = deadline + GRACE;
         let mut state = self.0.lock();
         state.due.insert((due, number));
-        state.waiting.insert(number, Waiting { due, id: id.cloned(), trace: trace.to_owned() });
+        state.waiting.insert(number, Waiting { due, id: id.cloned(), trace: trace.to_owned(), late });
         if state.sleeps_until.is_none_or(|until| due < until) {
             state.sleeps_until = Some(due);
             self.0.changed.notify_one();
@@ -143,10 +145,10 @@ impl Shared {
 
     fn answer(state: &mut State, due: (Instant, u64), mut output: &File, protocol: &dyn Protocol) {
         state.due.remove(&due);
-        let Some(Waiting { due: _, id, trace }) = state.waiting.remove(&due.1) else { return };
+        let Some(Waiting { due: _, id, trace, late }) = state.waiting.remove(&due.1) else { return };
         state.answered.insert(due.1);
         let mut line = Vec::new();
-        protocol.write(id.as_ref(), Said::bare(&Verdict::Reject(late().into()), &trace), &mut line);
+        protocol.write(id.as_ref(), Said::bare(&late, &trace), &mut line);
         // Where nobody reads any more, nobody waits for it.
         let _ = output.write_all(&line);
         if state.closing && state.due.is_empty() && !state.unwritten {

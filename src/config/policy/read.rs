@@ -96,6 +96,10 @@ impl Policy {
         self.enforcement = if enforce == YesNo::Yes { Enforcement::On } else { Enforcement::Shadow };
         self.ticket = if enrolment_ticket == YesNo::Yes { Ticket::Needed } else { Ticket::Needless };
         self.unenrolled = unenrolled;
+        if self.enforcement == Enforcement::Shadow {
+            let text = "a trial run: everybody is let in, whatever is decided; the log says what would have been";
+            mistakes.warn_at_option(section.line_of("enforce"), "policy", "enforce", text);
+        }
     }
 }
 

@@ -163,7 +163,8 @@ options! {
 options! {
     /// `[policy]`.
     PolicyOptions {
-        /// no answers accept to everybody, whatever was found out: for a trial, which the log tells about.
+        /// Whether verdicts are said as they are decided. no: a trial run. Each is decided and logged as ever, codes are used and
+        /// pushes sent, and everybody is let in. For trying out a configuration, never for good.
         enforce: YesNo = "yes";
         /// What becomes of somebody who has no authenticator here: reject; enrol shows a new one at the login, to whom the
         /// gateway has authenticated already (gateway_user), and who never had one; accept lets them in without.

@@ -123,9 +123,10 @@ fn accepted<'a>(accept: &'a Accept, kept: &Kept<'_>, answer: &mut Answer<'a>) {
         }
         (None, Basis::Authorized) if factor.is_none() => python::reason("Authorize hook not implemented").into(),
         // With a factor: a fresh proof was wanted, and given.
-        (None, Basis::Authorized | Basis::Verified | Basis::Unenrolled | Basis::Permit | Basis::Ended) => {
-            python::reason(reason).into()
-        }
+        (
+            None,
+            Basis::Authorized | Basis::Verified | Basis::Unenrolled | Basis::Permit | Basis::Shadow | Basis::Ended,
+        ) => python::reason(reason).into(),
     });
     answer.reason = remarks.as_ref().and_then(|remarks| remarks.message.as_deref());
     match remarks.as_deref() {
