@@ -56,6 +56,7 @@ fn a_message_says_who_logs_in_from_where_and_to_what() {
 #[test]
 fn an_action_and_a_step_up_are_proved_by_a_code_that_is_sent_for_them() {
     let stage = Stage::new("");
+    stage.home.append("[challenge]\ntries = 1\n");
     let about = |kind: &str, more: Value| {
         let mut line = login("alice");
         for (key, value) in [("type", json!(kind)), ("purpose", "pay Bob".into()), ("session_id", "s1".into())] {
@@ -66,19 +67,25 @@ fn an_action_and_a_step_up_are_proved_by_a_code_that_is_sent_for_them() {
         }
         stage.home.ask_one(&line)
     };
-    let id = about("challenge_request", json!({})).challenge().id.clone();
+    let purpose = "pay 100 € by http://eve";
+    let id = about("challenge_request", json!({"purpose": purpose})).challenge().id.clone();
     let asked = about("challenge_confirm", json!({"challenge": id}));
     let prompt = &asked.question.as_ref().unwrap().prompt;
-    assert!(prompt.starts_with("To confirm pay Bob: A code was sent to "), "{prompt}");
+    assert!(prompt.starts_with("To confirm pay 100 € by http://eve: A code was sent to "), "{prompt}");
     let message = stage.messages().remove(0);
-    assert!(message.contains("the confirmation of pay Bob as alice by ssh from 192.0.2.7"), "{message}");
+    assert!(
+        message.contains("the confirmation of pay 100 € by http:??eve as alice by ssh from 192.0.2.7"),
+        "{message}"
+    );
     let code = stage.code();
     let typed = |cookie: &str| json!({"challenge": id, "cookie": cookie, "key_value_pairs": {"otp": code}});
+    // One try was to be had, and this question is it.
+    assert_eq!(about("challenge_confirm", json!({"challenge": id})).told(), "authentication_failure/challenge_failed");
     // To another question it is no answer.
     assert_ne!(about("authenticate", typed(asked.cookie())).told(), "accept");
     let accept = about("challenge_confirm", typed(asked.cookie()));
     assert_eq!((accept.told().as_str(), accept.factor.as_deref()), ("accept", Some("sent_code")), "{accept:?}");
-    assert_eq!(about("challenge_use", json!({"challenge": id})).told(), "accept");
+    assert_eq!(about("challenge_use", json!({"challenge": id, "purpose": purpose})).told(), "accept");
 
     stage.home.append("[step_up]\n");
     stage.home.set("authorize", "require_proof", "no");

@@ -252,8 +252,12 @@ impl NotifyClient {
 fn origin(attempt: &Attempt<'_>) -> String {
     let mut text = String::from(if attempt.purpose.is_some() { "the confirmation" } else { "a login" });
     for (name, value) in attempt.context() {
+        if name == "to confirm" {
+            // The words of the program that asks, for the person to read; a link is none of them.
+            text.push_str(&format!(" of {}", value.replace('/', "?")));
+            continue;
+        }
         text.push_str(match name {
-            "to confirm" => " of ",
             "user" => " as ",
             "protocol" => " by ",
             "from" => " from ",

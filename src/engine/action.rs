@@ -142,7 +142,12 @@ impl Engine {
     /// The second factor, as in a login; but neither a rule nor an earlier verification stands in for it.
     async fn confirm_action(&self, story: Story<'_>, id: &ChallengeId) -> Result<Verdict, End> {
         let action = self.action(&story, id).await?;
-        match unusable(action.state()) {
+        // The last try may be a question that waits for its answer, or a push.
+        let state = match story.cookie.and_then(|cookie| cookie.handle) {
+            Some(_) => action.challenge.state,
+            None => action.state(),
+        };
+        match unusable(state) {
             Some(Unusable::Open) => {}
             Some(why) => return Err(Denial::NoPermit(why).into()),
             None => return Err(Denial::NoPermit(Unusable::Confirmed).into()),

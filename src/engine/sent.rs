@@ -36,6 +36,7 @@ impl Engine {
                 false => Err(denial.into()),
             };
         }
+        self.count_try(story).await?;
         // Counted for good before anything leaves.
         self.settle(story).await?;
         let attempt = story.attempt();
