@@ -312,16 +312,21 @@ impl Engine {
             }
             collect::Step::Ask => {
                 self.may_be_asked(story).await?;
-                let prompt = Prompt::from(self.auth.prompt.clone());
-                let is_kept = story.errand.keeps_question() || (self.asks_directory() && story.errand == Errand::Login);
-                if known.is_some() || !is_kept {
-                    return self.ask(story, &prompt, known);
-                }
-                let (id, state) = (held::new_id().map_err(own_fault)?, ClientState::new(Vec::new()));
-                let held = story.held(id, held::Kind::Known, String::new(), prompt, None, state);
-                self.ask_held(story, &held).await
+                self.ask_for_code(story, known).await
             }
         }
+    }
+
+    /// Asks for a code of no client in particular; the question is kept where it has to be found again.
+    async fn ask_for_code(&self, story: &Story<'_>, known: Option<&ChallengeId>) -> Result<Verdict, End> {
+        let prompt = Prompt::from(self.auth.prompt.clone());
+        let is_kept = story.errand.keeps_question() || (self.asks_directory() && story.errand == Errand::Login);
+        if known.is_some() || !is_kept {
+            return self.ask(story, &prompt, known);
+        }
+        let (id, state) = (held::new_id().map_err(own_fault)?, ClientState::new(Vec::new()));
+        let held = story.held(id, held::Kind::Known, String::new(), prompt, None, state);
+        self.ask_held(story, &held).await
     }
 
     /// What to do with what was typed under `key`.

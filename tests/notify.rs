@@ -360,6 +360,17 @@ fn a_recovery_code_is_taken_where_a_code_was_sent_and_where_none_is_sent_any_mor
     assert!(!last.question.as_ref().unwrap().prompt.contains("sent"), "{last:?}");
     let accept = stage.home.ask_one(&answer("alice", last.cookie(), codes[1]));
     assert_eq!((accept.verdict(), accept.factor.as_deref()), ("accept", Some("recovery_code")), "{accept:?}");
+    // The same where an authorize wants a proof.
+    stage.home.append("[step_up]\n");
+    stage.home.set("authorize", "require_proof", "no");
+    let authorize = |mut line: Value| {
+        line["type"] = "authorize".into();
+        stage.home.ask_one(&line)
+    };
+    let asked = authorize(login("alice"));
+    assert_eq!(asked.told(), "need_info");
+    let accept = authorize(answer("alice", asked.cookie(), codes[2]));
+    assert_eq!((accept.verdict(), accept.factor.as_deref()), ("accept", Some("recovery_code")), "{accept:?}");
 }
 
 #[test]

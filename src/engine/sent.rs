@@ -32,7 +32,7 @@ impl Engine {
         if let Err(denial) = self.heard(self.store.charge(&story.origin, story.moment.now).await?) {
             return match self.can_look_up(story).await? {
                 // Nothing is sent any more, but a recovery code may be typed.
-                true => self.ask(story, &Prompt::from(self.auth.prompt.clone()), None),
+                true => self.ask_for_code(story, None).await,
                 false => Err(denial.into()),
             };
         }
