@@ -5,8 +5,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, in its helpers too, and says what it skips"
+    reason = "a test fails by panicking, in its helpers too"
 )]
 
 #[expect(dead_code, reason = "each test file uses a part of the rig")]
@@ -18,10 +17,11 @@ mod policy;
 mod sps;
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rig::nobody::{NOBODY, as_nobody, copied_executable, run_unprivileged};
 use rig::{Finished, Home, Phone, attempt, finish, now, request};
 use serde_json::json;
 
@@ -189,57 +189,6 @@ fn example_with(section: &str, option: &str, value: &str) -> String {
     let index = position(&text, section, option).unwrap();
     let line = format!("{option} = {value}");
     text.lines().enumerate().map(|(n, old)| if n == index { &line } else { old }).flat_map(|l| [l, "\n"]).collect()
-}
-
-/// Whether these tests run as root.
-fn is_root() -> bool {
-    fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
-/// A program that runs what follows it as nobody of the group `group`; `None` where that cannot be done here.
-fn as_nobody(group: u32) -> Option<Command> {
-    if !is_root() {
-        println!("skipped: only root becomes somebody else");
-        return None;
-    }
-    if Command::new("setpriv").arg("--version").output().is_err() {
-        println!("skipped: setpriv is missing (Debian: util-linux)");
-        return None;
-    }
-    let mut command = Command::new("setpriv");
-    command.env_clear().args(["--reuid", &NOBODY.to_string(), "--regid", &group.to_string(), "--clear-groups"]);
-    Some(command)
-}
-
-const NOBODY: u32 = 65534;
-
-/// Copies the executable to where everybody who gets to the home gets, too.
-fn copied_executable(home: &Home) -> PathBuf {
-    let executable = home.dir().parent().unwrap().join("countersign");
-    if !executable.exists() {
-        // Not by this process: whatever it starts meanwhile would hold the copy open for writing, and nothing could run it.
-        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_countersign")).arg(&executable).status().unwrap();
-        assert!(copied.success());
-    }
-    executable
-}
-
-/// Runs a command as an owner of the home who is not root: nobody, who is made one, or whoever runs the tests.
-fn run_unprivileged(home: &Home, arguments: &[&str], input: &str) -> Option<Finished> {
-    if !is_root() {
-        return Some(home.run(arguments, input));
-    }
-    let mut command = as_nobody(NOBODY)?;
-    let executable = copied_executable(home);
-    let mut paths = vec![home.dir().parent().unwrap().to_owned()];
-    while let Some(path) = paths.pop() {
-        lchown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
-        if path.symlink_metadata().unwrap().is_dir() {
-            paths.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        }
-    }
-    command.arg(executable).args(arguments).arg("--config").arg(home.ini());
-    Some(finish(&mut command, input.as_bytes()))
 }
 
 // -------------------------------------------------------------------------------------------------------- the example

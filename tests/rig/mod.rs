@@ -14,6 +14,7 @@
 pub mod authority;
 pub mod faults;
 pub mod http;
+pub mod nobody;
 pub mod okta;
 pub mod proxy;
 pub mod services;
