@@ -8,6 +8,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::AdminError;
+use super::access::unreadable;
 use crate::config::value::SecretRef;
 use crate::domain::secret::{Secret, SecretBytes};
 use crate::secret::keys::{KeyError, Keys, Purpose};
@@ -123,10 +124,10 @@ fn sealer(key: &Path) -> Result<Sealer, AdminError> {
     keys.map(Sealer::new).map_err(|error| match error {
         KeyError::Missing(path) => missing(&path),
         KeyError::Empty(place) => AdminError::Data(format!("{place}: holds no key; name the file that export made")),
-        KeyError::File(_)
-        | KeyError::NoVariable(_)
-        | KeyError::NoCredentials
-        | KeyError::NotKey { place: _, line: _ } => AdminError::Data(error.to_string()),
+        KeyError::File(error) => unreadable(&error),
+        KeyError::NoVariable(_) | KeyError::NoCredentials | KeyError::NotKey { place: _, line: _ } => {
+            AdminError::Data(error.to_string())
+        }
     })
 }
 

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::AdminError;
+use super::access::{is_there, unwritable};
 use super::audit::Act;
 use super::backup::{self, Backup, Kept};
 use super::desk::{self, Desk};
@@ -16,6 +17,9 @@ use crate::files;
 use crate::secret::keys::Purpose;
 use crate::secret::seal::authenticator_place;
 use crate::store::RECOVERY;
+
+/// The name that stands for standard output.
+const STANDARD: &str = "-";
 
 /// What `export` takes.
 #[derive(Debug, clap::Args)]
@@ -40,12 +44,15 @@ pub struct Args {
 pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Result<(), AdminError> {
     let Args { file, key_file, new_key_file, user } = args;
     let desk = Desk::open(config, clock)?;
-    let is_stream = file.as_os_str() == "-";
+    let is_stream = file.as_os_str() == STANDARD;
     if !is_stream && file.symlink_metadata().is_ok() {
-        return Err(there_already(file));
+        return Err(is_there(file));
     }
     let backup = collect(&desk, user)?;
     let key = match (key_file, new_key_file) {
+        (_, Some(new)) if !is_stream && is_same(file, new) => {
+            return Err(AdminError::Usage("export: backup and key want the same file; keep the two apart".into()));
+        }
         (_, Some(new)) => {
             // The key file is where the key belongs.
             create(new, backup::new_key()?.expose().as_bytes())?;
@@ -54,22 +61,46 @@ pub fn run(args: &Args, config: &Path, clock: Clock, out: &mut impl Write) -> Re
         (Some(key), None) => key,
         (None, None) => return Err(AdminError::Usage("export: under which key? --key-file or --new-key-file".into())),
     };
-    let sealed = backup::seal(&backup, key)?;
-    let count = backup.authenticators.len();
-    for user in users(&backup) {
-        let subscriber = Subscriber::canonical(user);
-        desk.audit(&Act { action: "export", subscriber: &subscriber, what: "all", grounds: "backup" })?;
+    let written = write(&desk, &backup, key, file, out);
+    if written.is_err()
+        && let Some(new) = new_key_file
+    {
+        // It opens nothing, and would be in the way of the next attempt. What went wrong first is told, not this.
+        let _ = std::fs::remove_file(new);
     }
+    written?;
     if is_stream {
-        return Ok(out.write_all(sealed.as_bytes())?);
+        return Ok(());
     }
-    create(file, sealed.as_bytes())?;
-    let users = users(&backup).len();
+    let (count, users) = (backup.authenticators.len(), users(&backup).len());
     writeln!(out, "wrote {count} authenticators of {users} users to {}", file.display())?;
     if let Some(key) = new_key_file {
         writeln!(out, "It opens with {} alone: keep the two apart.", key.display())?;
     }
     Ok(())
+}
+
+/// Seals the backup, and writes it where it is wanted.
+fn write(desk: &Desk, backup: &Backup, key: &Path, file: &Path, out: &mut impl Write) -> Result<(), AdminError> {
+    let sealed = backup::seal(backup, key)?;
+    for user in users(backup) {
+        let subscriber = Subscriber::canonical(user);
+        desk.audit(&Act { action: "export", subscriber: &subscriber, what: "all", grounds: "backup" })?;
+    }
+    if file.as_os_str() == STANDARD {
+        out.write_all(sealed.as_bytes())?;
+        return Ok(out.flush()?);
+    }
+    create(file, sealed.as_bytes())
+}
+
+/// Whether two names are of one file that is not there yet.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        parent.canonicalize().ok().zip(path.file_name().map(ToOwned::to_owned))
+    };
+    one == other || place(one).is_some_and(|place_of_one| Some(place_of_one) == place(other))
 }
 
 /// Everything that is to be kept of `users`, or of everybody.
@@ -156,11 +187,7 @@ fn users(backup: &Backup) -> std::collections::BTreeSet<&str> {
 /// Makes a file that is not there yet; two who do so at once do not overwrite each other's.
 fn create(path: &Path, content: &[u8]) -> Result<(), AdminError> {
     if path.symlink_metadata().is_ok() {
-        return Err(there_already(path));
+        return Err(is_there(path));
     }
-    files::create_private(path, content).map_err(|error| AdminError::Data(error.to_string()))
-}
-
-fn there_already(path: &Path) -> AdminError {
-    AdminError::Data(format!("{}: is there already, and is not overwritten; name a new file", path.display()))
+    files::create_private(path, content).map_err(|error| unwritable(path, error))
 }

@@ -1,5 +1,6 @@
 //! The administrator's tool: one file a subcommand.
 
+mod access;
 mod audit;
 mod authenticator;
 mod backup;

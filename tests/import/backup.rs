@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use super::rig::nobody::run_unprivileged;
 use super::rig::{Finished, Home, Phone};
 use super::{NOW, RFC, SECRET, enrolled, hides, home, hotp, login, phone, refused};
 
@@ -80,7 +81,10 @@ fn a_backup_is_a_private_file_that_tells_nothing() {
     assert_eq!(home.log().matches("action=\"export\"").count() + home.log().matches("action=export").count(), 2);
     // Neither file is overwritten, and no key is left over where nothing was written.
     let done = home.run(&["export", &path(&home, "backup"), "--new-key-file", &path(&home, "another.key")], "");
-    assert!(refused(&done, &[]).ends_with("is there already, and is not overwritten; name a new file"), "{done:?}");
+    assert!(
+        refused(&done, &[]).ends_with("is there already, and nothing is written over it; name another file"),
+        "{done:?}"
+    );
     assert!(fs::metadata(path(&home, "another.key")).is_err());
     let done = home.run(&["export", &path(&home, "another"), "--new-key-file", &path(&home, "backup.key")], "");
     assert!(refused(&done, &[]).contains("backup.key: is there already"), "{done:?}");
@@ -205,4 +209,54 @@ fn an_import_that_is_killed_is_whole_or_nothing() {
         seen[usize::from(count == USERS)] += 1;
     }
     assert!(seen[0] > 0, "none was killed before its end: {seen:?} {:?}", Duration::as_millis(&whole));
+}
+
+#[test]
+fn no_key_is_left_over_where_the_backup_cannot_be_written() {
+    let (home, _) = town();
+    let key = path(&home, "new.key");
+    let done = home.run(&["export", &path(&home, "no such/backup"), "--new-key-file", &key], "");
+    assert!(refused(&done, &[]).ends_with("; name a file in a directory that is there"), "{done:?}");
+    assert!(fs::metadata(&key).is_err());
+    for same in [key.clone(), path(&home, "./new.key")] {
+        let done = home.run(&["export", &same, "--new-key-file", &key], "");
+        assert_eq!(done.status, Some(64), "{done:?}");
+        assert!(fs::metadata(&key).is_err());
+    }
+    home.run(&["export", &path(&home, "backup"), "--new-key-file", &key], "").ok();
+}
+
+#[test]
+fn what_this_user_may_not_touch_is_told_by_its_own_status() {
+    let (home, _) = town();
+    export(&home);
+    fs::create_dir(path(&home, "closed")).unwrap();
+    for name in ["uris", "rows"] {
+        home.keep(name, "x");
+    }
+    let (uris, rows, key, backup) =
+        (path(&home, "uris"), path(&home, "rows"), path(&home, "backup.key"), path(&home, "backup"));
+    let (target, new_key) = (path(&home, "closed/b"), path(&home, "closed/k"));
+    let mode = |name: &str, mode| fs::set_permissions(path(&home, name), fs::Permissions::from_mode(mode)).unwrap();
+    let run = |arguments: &[&str]| run_unprivileged(&home, arguments, "");
+    mode("closed", 0o500);
+    mode("uris", 0);
+    let (spare, kept) = (path(&home, "spare"), path(&home, "kept.key"));
+    let readable = "; run this as a user who may read it\n";
+    let writable = "; name a file in a directory that this user may write to\n";
+    for (arguments, told) in [
+        (&["import", "uri", "--user", "alice", &uris][..], readable),
+        (&["import", "uri", "--map", &uris, &rows], readable),
+        (&["import", "piccolo", "--key-file", &uris, &rows], readable),
+        (&["import", "backup", "--key-file", &key, &uris], readable),
+        (&["import", "backup", "--key-file", &uris, &backup], readable),
+        (&["export", &spare, "--key-file", &uris], readable),
+        (&["export", &target, "--new-key-file", &kept], writable),
+        (&["export", &spare, "--new-key-file", &new_key], writable),
+    ] {
+        let Some(done) = run(arguments) else { return };
+        assert_eq!((done.status, done.stdout.as_str()), (Some(77), ""), "{arguments:?}: {done:?}");
+        assert!(done.stderr.ends_with(told), "{arguments:?}: {done:?}");
+    }
+    assert!(fs::metadata(&spare).is_err() && fs::metadata(&kept).is_err());
 }

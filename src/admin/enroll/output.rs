@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::args::{Form, OutputArgs};
 use crate::admin::AdminError;
+use crate::admin::access::{is_there, unwritable};
 use crate::domain::secret::SecretBytes;
-use crate::files::{self, FileError};
+use crate::files;
 
 /// What is shown where.
 #[derive(Debug)]
@@ -115,31 +116,4 @@ pub fn write_all(files: &[(&Path, SecretBytes)]) -> Result<(), AdminError> {
         }
     }
     Ok(())
-}
-
-fn is_there(path: &Path) -> AdminError {
-    AdminError::Data(format!("{}: is there already, and nothing is written over it; name another file", path.display()))
-}
-
-fn unwritable(path: &Path, error: FileError) -> AdminError {
-    let kind = match &error {
-        FileError::Io { path: _, error } => Some(error.kind()),
-        FileError::Link(_)
-        | FileError::NotFile(_)
-        | FileError::NotDirectory(_)
-        | FileError::Loose { path: _, mode: _, what: _, remedy: _ }
-        | FileError::Owner { path: _, owner: _ }
-        | FileError::Large(_)
-        | FileError::NotText(_) => None,
-    };
-    match kind {
-        Some(io::ErrorKind::AlreadyExists) => is_there(path),
-        Some(io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            AdminError::Data(format!("{error}; name a file in a directory that is there"))
-        }
-        Some(_) | None if error.is_forbidden() => {
-            AdminError::NotPermitted(format!("{error}; name a file in a directory that this user may write to"))
-        }
-        Some(_) | None => error.into(),
-    }
 }

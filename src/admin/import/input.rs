@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use crate::admin::AdminError;
+use crate::admin::access::unreadable;
 use crate::domain::foreign::Foreign;
 use crate::domain::secret::Secret;
 use crate::files::{self, Exposure};
@@ -21,8 +22,7 @@ pub fn source(file: Option<&Path>) -> Result<Secret<String>, AdminError> {
     match file.filter(|path| path.as_os_str() != STANDARD) {
         None => read("standard input", io::stdin().lock()),
         Some(path) => {
-            let (opened, _) =
-                files::open(path, Exposure::Private).map_err(|error| AdminError::Data(error.to_string()))?;
+            let (opened, _) = files::open(path, Exposure::Private).map_err(|error| unreadable(&error))?;
             read(&path.display().to_string(), opened)
         }
     }
@@ -31,7 +31,7 @@ pub fn source(file: Option<&Path>) -> Result<Secret<String>, AdminError> {
 /// The text of the key in `file`, or on standard input where it is `-`.
 pub fn key(file: &Path, source: Option<&Path>) -> Result<Secret<String>, AdminError> {
     if file.as_os_str() != STANDARD {
-        let text = files::read_text(file, Exposure::Private).map_err(|error| AdminError::Data(error.to_string()))?;
+        let text = files::read_text(file, Exposure::Private).map_err(|error| unreadable(&error))?;
         return Ok(Secret::new(text));
     }
     if source.is_none_or(|path| path.as_os_str() == STANDARD) {
@@ -45,9 +45,10 @@ pub fn key(file: &Path, source: Option<&Path>) -> Result<Secret<String>, AdminEr
     read("standard input", io::stdin().lock())
 }
 
-/// What users of a source are called here: lines `NAME THERE = NAME HERE`; nothing behind the `=` passes one over.
+/// What users of a source are called here: lines `NAME THERE = NAME HERE`; nothing behind the `=` passes one over. The
+/// last `=` of a line separates: names there may have some in them.
 pub fn names(file: &Path) -> Result<BTreeMap<String, String>, AdminError> {
-    let text = files::read_text(file, Exposure::Readable).map_err(|error| AdminError::Data(error.to_string()))?;
+    let text = files::read_text(file, Exposure::Readable).map_err(|error| unreadable(&error))?;
     let mut names = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
