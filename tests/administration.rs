@@ -1132,7 +1132,7 @@ fn the_help_of_each_command_tells_its_options() {
                 "skip-flawed",
             ],
         ),
-        ("import backup", &["key-file", "only", "dry-run", "skip-existing", "skip-flawed"]),
+        ("import backup", &["key-file", "only", "restore-removed", "dry-run", "skip-existing", "skip-flawed"]),
         ("export", &["key-file", "new-key-file", "user"]),
         ("list", &["user", "client", "state", "json"]),
         ("authenticator", &[]),

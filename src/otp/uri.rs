@@ -198,10 +198,16 @@ fn split_label(label: &str) -> Result<(Option<String>, String), UriError> {
         return Ok((Some(decode(issuer)?), decode(account)?));
     }
     let whole = decode(label)?;
-    Ok(match whole.split_once(':') {
-        Some((issuer, account)) => (Some(issuer.trim().to_owned()), account.trim().to_owned()),
-        None => (None, whole),
-    })
+    let (issuer, account) = split_decoded(&whole);
+    Ok((issuer.map(ToOwned::to_owned), account.to_owned()))
+}
+
+/// The same of a text in which nothing is encoded.
+pub fn split_decoded(label: &str) -> (Option<&str>, &str) {
+    match label.split_once(':') {
+        Some((issuer, account)) => (Some(issuer.trim()), account.trim()),
+        None => (None, label.trim()),
+    }
 }
 
 fn number(text: Option<String>, default: u32, allowed: std::ops::RangeInclusive<u32>) -> Option<u32> {

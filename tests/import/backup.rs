@@ -212,6 +212,65 @@ fn an_import_that_is_killed_is_whole_or_nothing() {
 }
 
 #[test]
+fn what_an_administrator_removed_comes_back_only_when_asked_for() {
+    let (home, codes) = town();
+    let backup = export(&home);
+    let listed: serde_json::Value = serde_json::from_str(&home.run(&["list", "--json"], "").ok().stdout).unwrap();
+    let phone = listed.as_array().unwrap().iter().find(|one| one["label"] == "phone").unwrap();
+    let phone = phone["id"].as_str().unwrap();
+    let remove = |what: &[&str]| {
+        home.run(&[&["remove", "alice"][..], what, &["--override-reason", "stolen"]].concat(), "").ok();
+    };
+    remove(&["--id", phone]);
+    let here = ["alice old", "alice recovery codes", "bob authenticator"];
+    assert_eq!(enrolled(&home), here);
+    let done = restore(&home, &backup, &["--only", "alice"]);
+    assert_eq!((done.status, done.stdout.as_str()), (Some(65), ""), "{done:?}");
+    let told = "\"phone\" of alice: was removed at 2026-01-01T12:00:15Z: override: stolen";
+    assert!(done.stderr.contains(&format!("{told}; to bring it back: --restore-removed")), "{done:?}");
+    let done = restore(&home, &backup, &["--skip-existing"]).ok();
+    assert!(done.stdout.contains("\"phone\" of alice: passed over: was removed at 2026"), "{done:?}");
+    assert!(done.stdout.ends_with("\n0 enrolled\n"), "{done:?}");
+    assert_eq!(enrolled(&home), here);
+    let done = restore(&home, &backup, &["--skip-existing", "--restore-removed"]).ok();
+    assert!(done.stdout.ends_with("\n1 enrolled\n"), "{done:?}");
+    // It can be removed, and told, once more.
+    remove(&["--id", phone]);
+    assert_eq!(enrolled(&home), here);
+    // Recovery codes likewise, also where a later set than that of the backup was removed.
+    home.run(&["recovery", "generate", "alice"], "").ok();
+    remove(&["--all"]);
+    let done = restore(&home, &backup, &["--skip-existing"]).ok();
+    assert!(done.stdout.contains("\"recovery codes\" of alice: passed over: was removed at "), "{done:?}");
+    assert_eq!(enrolled(&home), ["bob authenticator"]);
+    assert!(login(&home, "alice", &codes[0]).starts_with("authentication_failure/"));
+    restore(&home, &backup, &["--skip-existing", "--restore-removed"]).ok();
+    assert_eq!(enrolled(&home), ["alice old", "alice phone", "alice recovery codes", "bob authenticator"]);
+    assert_eq!(login(&home, "alice", &codes[0]), "accept");
+}
+
+#[test]
+fn a_backup_of_the_future_is_refused() {
+    let backup = export(&town().0);
+    let new = home();
+    new.set_clock(NOW - 301);
+    let done = restore(&new, &backup, &[]);
+    let told =
+        "the backup was made at 2026-01-01T12:00:15Z, which lies in the future; is the clock of this machine right?";
+    assert!(refused(&done, &[]).starts_with(told), "{done:?}");
+    assert!(enrolled(&new).is_empty());
+    new.set_clock(NOW - 300);
+    assert_eq!(restore(&new, &backup, &[]).ok().stdout, "4 enrolled\n");
+}
+
+#[test]
+fn a_backup_of_nobody_is_nothing_to_import() {
+    let home = home();
+    let done = restore(&home, &export(&home), &[]);
+    assert_eq!(refused(&done, &[]), "the backup holds no authenticators; nothing was imported");
+}
+
+#[test]
 fn no_key_is_left_over_where_the_backup_cannot_be_written() {
     let (home, _) = town();
     let key = path(&home, "new.key");

@@ -235,9 +235,6 @@ fn garbage_is_refused_by_every_source() {
             &["pskc", "--user", "a", "--key-file", key],
             &["backup", "--key-file", key],
         ] {
-            if source[0] == "piccolo" && garbage == "[]" {
-                continue;
-            }
             let done = home.run(&[&["import"][..], source].concat(), garbage);
             assert_eq!((done.status, done.stdout.as_str()), (Some(65), ""), "{source:?} {garbage:.20}: {done:?}");
             assert!(
@@ -247,4 +244,46 @@ fn garbage_is_refused_by_every_source() {
         }
     }
     assert!(enrolled(&home).is_empty());
+}
+
+#[test]
+fn a_source_that_holds_nothing_is_an_error() {
+    let home = home();
+    let nobody = "{\"version\": 1, \"key\": \"auth_module.totp\", \"data\": {\"users\": {}}}";
+    for (source, text) in [
+        // A payload of one part, and no account in it.
+        (&["google-export", "--user", "a"][..], "otpauth-migration://offline?data=EAEYASAAKAc%3D"),
+        (&["piccolo"], "[]"),
+        (&["home-assistant"], nobody),
+        (&["pskc", "--user", "a"], "<KeyContainer/>"),
+    ] {
+        let done = home.run(&[&["import"][..], source].concat(), text);
+        assert!(refused(&done, &[]).contains("holds no authenticators; nothing was imported"), "{source:?}: {done:?}");
+    }
+}
+
+#[test]
+fn names_of_the_source_may_have_an_equals_sign() {
+    let home = home();
+    let hex = "3132333435363738393031323334353637383930";
+    home.keep("names", "uid=alice = alice\nuid=bob =\n");
+    let names = home.dir().join("names");
+    let text = format!("HOTP uid=alice - {hex}\nHOTP uid=bob - {hex}\n");
+    home.run(&["import", "users-oath", "--map", names.to_str().unwrap()], text).ok();
+    assert_eq!(enrolled(&home), ["alice authenticator"]);
+}
+
+#[test]
+fn what_would_cost_too_much_is_refused() {
+    let home = home();
+    let row = |rounds: u32| {
+        let hash = format!("pbkdf2_sha256${rounds}$salt${}", "0".repeat(64));
+        format!("[{{\"username\": \"a{rounds}\", \"secret\": \"plain-{SECRET}\", \"recovery_codes\": [\"{hash}\"]}}]")
+    };
+    let done = home.run(&["import", "piccolo"], row(1_000_001));
+    assert!(refused(&done, &[SECRET]).contains("expected 1 to 1000000 iterations of PBKDF2; let"), "{done:?}");
+    home.run(&["import", "piccolo"], row(1_000_000)).ok();
+    let line = format!("otpauth-migration://offline?data={}", "A".repeat(8 * 1024));
+    let done = home.run(&["import", "google-export", "--user", "a"], line);
+    assert!(refused(&done, &[]).starts_with("line 1: the line is longer than 8 KiB"), "{done:?}");
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::rig::{Home, Phone, finish};
-use super::{NOW, RFC, SECRET, enrolled, hides, home, hotp, is_there, login, phone};
+use super::{NOW, RFC, SECRET, enrolled, hides, home, hotp, is_there, login, phone, refused};
 
 /// The secret in hexadecimal, as users.oath has it.
 const HEX: &str = "48656c6c6f21deadbeef48656c6c6f21deadbeef";
@@ -236,4 +236,66 @@ fn an_export_of_privacyidea_by_serial_numbers() {
     // Its used time steps are those that the other server counted.
     let done = import_container(&home, "pskc/privacyidea.xml", key, &["--user", "carol", "--skip-existing"]).ok();
     assert_eq!(done.stdout.lines().filter(|line| line.starts_with("carol is enrolled")).count(), 3, "{done:?}");
+}
+
+#[test]
+fn an_account_of_google_authenticator_is_called_by_what_stands_behind_its_issuer() {
+    let field = |tag: u8, content: &[u8]| [&[tag << 3 | 2, u8::try_from(content.len()).unwrap()][..], content].concat();
+    for (name, issuer) in [("ACME:alice", ""), ("ACME: alice", "Other"), ("ACME:alice", "ACME"), ("A:B:alice", "A:B")] {
+        let home = home();
+        let secret = b"12345678901234567890";
+        let account = [field(1, secret), field(2, name.as_bytes()), field(3, issuer.as_bytes())].concat();
+        let line = format!("otpauth-migration://offline?data={}", data_encoding::BASE64URL.encode(&field(1, &account)));
+        home.run(&["import", "google-export", "--user-from-label"], line).ok();
+        assert_eq!(enrolled(&home), ["alice authenticator"], "{name} {issuer}");
+    }
+}
+
+#[test]
+fn a_secret_in_plain_text_is_refused_where_a_key_vouches_for_the_others() {
+    let home = home();
+    home.keep("key", &"0".repeat(64));
+    let key = home.dir().join("key");
+    let row = format!("[{{\"username\": \"alice\", \"secret\": \"plain-{SECRET}\"}}]");
+    let done = home.run(&["import", "piccolo", "--key-file", key.to_str().unwrap()], &row);
+    assert!(
+        refused(&done, &[SECRET]).starts_with("row 1: the secret is in plain text, and a key was given"),
+        "{done:?}"
+    );
+    home.run(&["import", "piccolo"], &row).ok();
+    let name = "pskc/rfc6030-figure2.xml";
+    let done = import_container(&home, name, "12345678901234567890123456789012", &["--user", "bob"]);
+    assert!(refused(&done, &[]).starts_with("key 987654321: the secret is in plain text"), "{done:?}");
+    assert_eq!(enrolled(&home), ["alice authenticator"]);
+}
+
+#[test]
+fn what_a_container_says_of_a_keys_use_is_not_dropped() {
+    let home = home();
+    let container = data("pskc/rfc6030-figure2.xml");
+    let import = |text: &str| home.run(&["import", "pskc", "--user", "alice"], text);
+    let policy = |text: &str| container.replace("</Data>", &format!("</Data><Policy>{text}</Policy>"));
+    for (text, told) in [
+        (policy("<ExpiryDate>2025-12-31T00:00:00Z</ExpiryDate>"), "key 987654321: it expired at 2025-12-31T00:00:00Z"),
+        (
+            policy("<StartDate>2026-12-31T00:00:00Z</StartDate>"),
+            "key 987654321: its policy lets it be used from 2026-12",
+        ),
+        (policy("<PINPolicy PINUsageMode=\"Append\"/>"), "key 987654321: its <PINPolicy> wants a PIN"),
+        (policy("<KeyUsage>CR</KeyUsage>"), "key 987654321: its <KeyUsage> is not OTP"),
+        (
+            container.replace("DECIMAL\"", "DECIMAL\" CheckDigits=\"true\""),
+            "key 987654321: its codes end with a check digit",
+        ),
+        (
+            container.replace("<PlainValue>0</PlainValue>", "<EncryptedValue/>"),
+            "key 987654321: its <Counter> is encrypted",
+        ),
+        (container.replace("</KeyContainer>", "<KeyPackage/></KeyContainer>"), "package 2: there is no <Key> in it"),
+    ] {
+        let done = import(&text);
+        assert!(refused(&done, &[]).starts_with(told), "{done:?}");
+    }
+    assert!(enrolled(&home).is_empty());
+    import(&policy("<ExpiryDate>2026-12-31T00:00:00Z</ExpiryDate><KeyUsage>OTP</KeyUsage>")).ok();
 }

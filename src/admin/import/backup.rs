@@ -8,26 +8,58 @@ use super::incoming::Flaw;
 use crate::admin::AdminError;
 use crate::admin::backup::{self, Kept};
 use crate::admin::desk::{self, Desk};
-use crate::domain::authenticator::{Algorithm, Authenticator, AuthenticatorId, Hotp, Mechanism, Standing, Totp};
+use crate::domain::authenticator::{
+    Algorithm, Authenticator, AuthenticatorId, Hotp, Mechanism, Standing, Tombstone, Totp,
+};
 use crate::domain::claimant::Subscriber;
 use crate::domain::foreign::Foreign;
 use crate::domain::secret::SecretBytes;
 use crate::domain::time::UnixTime;
-use crate::otp::window::Verifier;
+use crate::otp::window::{FAR, Verifier};
 use crate::secret::keys::Purpose;
 use crate::secret::seal::authenticator_place;
 use crate::store::RECOVERY;
 
-/// Puts what the backup in `text` holds of `only`, or of everybody, into `batch`.
+/// How far in the future a backup may be made, in seconds: clocks differ a little.
+const AHEAD: u64 = FAR * 30;
+
+/// What becomes of an authenticator that somebody removed here since the backup was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// It stays removed.
+    Keep,
+    /// It comes back.
+    Restore,
+}
+
+/// What of a backup is wanted.
+pub struct Wanted {
+    /// Whose; empty for everybody's.
+    pub only: Vec<Subscriber>,
+    pub removed: Removed,
+}
+
+/// Puts what the backup in `text` holds of what is `wanted` into `batch`.
 ///
 /// # Errors
 /// Where it does not open with the key in `key`, or nothing can be sealed.
-pub fn take(batch: &mut Batch<'_>, desk: &Desk, text: &str, key: &Path, only: &[Subscriber]) -> Result<(), AdminError> {
+pub fn take(batch: &mut Batch<'_>, desk: &Desk, text: &str, key: &Path, wanted: &Wanted) -> Result<(), AdminError> {
+    let Wanted { only, removed } = wanted;
     let backup::Backup { made, authenticators } = backup::open(text, key)?;
+    if made > desk.now().0.saturating_add(AHEAD) {
+        // Every code until then would count as used.
+        return Err(AdminError::Data(format!(
+            "the backup was made at {}, which lies in the future; is the clock of this machine right? Nothing was imported",
+            desk::shown(UnixTime(made))
+        )));
+    }
+    if authenticators.is_empty() {
+        return Err(AdminError::Data("the backup holds no authenticators; nothing was imported".into()));
+    }
     let mut last = desk.now();
     // Of a clock that was set back since, the later time counts.
     last.0 = last.0.max(made);
-    let mut missing = only.to_vec();
+    let mut missing = only.clone();
     for kept in authenticators {
         let place = format!("\"{}\" of {}", Foreign(&kept.label), Foreign(&kept.user));
         let subscriber = match Subscriber::enrollable(&kept.user) {
@@ -42,7 +74,13 @@ pub fn take(batch: &mut Batch<'_>, desk: &Desk, text: &str, key: &Path, only: &[
         }
         missing.retain(|name| *name != subscriber);
         match restored(&kept, last, desk.setup.config.totp.valid_window.0.into()) {
-            Ok(restored) => put(batch, desk, &place, subscriber, &kept, restored)?,
+            Ok(restored) => {
+                let grave = match removed {
+                    Removed::Keep => grave(desk, &subscriber, &kept)?,
+                    Removed::Restore => None,
+                };
+                put(batch, desk, &place, subscriber, &kept, restored, grave)?;
+            }
             Err(what) => batch.flaw(Flaw { place, what: what.to_owned() }),
         }
     }
@@ -91,6 +129,19 @@ fn restored(kept: &Kept, now: UnixTime, window: u64) -> Result<Restored, &'stati
     Ok(Restored { mechanism, secret, last_step, codes: codes.ok_or("a recovery code is damaged")? })
 }
 
+/// How it was removed here since, for a person; of recovery codes, also where a later set was.
+fn grave(desk: &Desk, subscriber: &Subscriber, kept: &Kept) -> Result<Option<String>, AdminError> {
+    let removed = desk.settled(desk.store().tombstones(subscriber))?;
+    let is_codes = kept.client == RECOVERY;
+    let same = |stone: &&Tombstone| {
+        stone.id.0 == kept.id || (is_codes && stone.client == RECOVERY && stone.created.0 >= kept.created)
+    };
+    Ok(removed.iter().find(same).map(|Tombstone { id: _, client: _, label: _, created: _, removed, reason }| {
+        let why = if reason.is_empty() { String::new() } else { format!(": {}", Foreign(reason)) };
+        format!("was removed at {}{why}", desk::shown(*removed))
+    }))
+}
+
 fn put(
     batch: &mut Batch<'_>,
     desk: &Desk,
@@ -98,12 +149,17 @@ fn put(
     subscriber: Subscriber,
     kept: &Kept,
     restored: Restored,
+    grave: Option<String>,
 ) -> Result<(), AdminError> {
     let Restored { mechanism, secret, last_step, codes } = restored;
     let held = batch.held(&subscriber)?;
     let has_default = held.iter().any(|held| held.is_default);
     if held.iter().any(|held| held.id == kept.id || (held.client == RECOVERY && kept.client == RECOVERY)) {
         batch.exists(place, "is here already".into());
+        return Ok(());
+    }
+    if let Some(what) = grave {
+        batch.removed(place, &what);
         return Ok(());
     }
     let is_taken = held.iter().any(|held| held.label == kept.label);

@@ -96,6 +96,17 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Takes down an entry that was here, and was removed.
+    pub fn removed(&mut self, place: &str, what: &str) {
+        match self.existing {
+            Then::Refuse => {
+                let what = format!("{what}; to bring it back: --restore-removed");
+                self.flaw(Flaw { place: place.to_owned(), what });
+            }
+            Then::PassOver => self.pass_over(format!("{place}: passed over: {what}")),
+        }
+    }
+
     /// Takes down an entry that is left out on purpose.
     pub fn pass_over(&mut self, remark: String) {
         self.passed += 1;

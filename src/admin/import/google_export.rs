@@ -12,8 +12,12 @@ use prost::Message;
 use super::incoming::{Incoming, Reading, Used, What};
 use crate::domain::authenticator::{Algorithm, Hotp, Totp};
 use crate::domain::secret::{Secret, SecretBytes};
+use crate::otp::uri::split_decoded;
 
 const PREFIX: &str = "otpauth-migration://offline?data=";
+
+/// The longest line: a QR code holds 4296 characters at most.
+const LINE: usize = 8 * 1024;
 
 #[derive(Clone, PartialEq, Message)]
 struct Payload {
@@ -93,6 +97,9 @@ pub fn read(text: &str) -> Result<Reading, String> {
 }
 
 fn payload(line: &str) -> Result<Payload, String> {
+    if line.len() > LINE {
+        return Err("the line is longer than 8 KiB, which no QR code holds; expected one URI a line".into());
+    }
     let data = line
         .get(..PREFIX.len())
         .filter(|prefix| prefix.eq_ignore_ascii_case(PREFIX))
@@ -134,8 +141,9 @@ fn incoming(place: &str, account: Account) -> Result<Incoming, String> {
         _ => return Err("unknown kind; expected TOTP or HOTP".into()),
     };
     // The issuer is no part of whose it is.
-    let user = name.strip_prefix(&issuer).and_then(|rest| rest.strip_prefix(':')).unwrap_or(&name);
-    Ok(Incoming { place: place.to_owned(), user: Some(user.trim().to_owned()), label: None, what, used, created: None })
+    let user = name.strip_prefix(&issuer).and_then(|rest| rest.strip_prefix(':'));
+    let user = user.filter(|_| !issuer.is_empty()).map_or_else(|| split_decoded(&name).1, str::trim);
+    Ok(Incoming { place: place.to_owned(), user: Some(user.to_owned()), label: None, what, used, created: None })
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub fn names(file: &Path) -> Result<BTreeMap<String, String>, AdminError> {
             continue;
         }
         let place = format!("{}:{}", file.display(), index + 1);
-        let Some((there, here)) = line.split_once('=') else {
+        let Some((there, here)) = line.rsplit_once('=') else {
             return Err(AdminError::Data(format!(
                 "{place}: expected NAME THERE = NAME HERE, found \"{}\"",
                 Foreign(line)

@@ -21,6 +21,7 @@ mod users_oath;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use self::backup::{Removed, Wanted};
 use self::batch::{Batch, Run, Telling, Then};
 use self::enrol::{Order, Strength};
 use self::incoming::Reading;
@@ -164,6 +165,10 @@ pub struct FromBackup {
     #[arg(long, value_name = "USER")]
     only: Vec<String>,
 
+    /// Bring back what was removed here since the backup was made, too
+    #[arg(long)]
+    restore_removed: bool,
+
     #[command(flatten)]
     common: Common,
 }
@@ -184,9 +189,9 @@ pub fn run(command: &Command, config: &Path, clock: Clock, out: &mut impl Write)
         Command::Piccolo(args) => {
             args.named.run(&desk, out, args.key_file.as_deref(), |text, key| piccolo::read(text.expose(), key))
         }
-        Command::Pskc(args) => {
-            args.unnamed.run(&desk, out, args.key_file.as_deref(), |text, key| pskc::read(text.expose(), key))
-        }
+        Command::Pskc(args) => args
+            .unnamed
+            .run(&desk, out, args.key_file.as_deref(), |text, key| pskc::read(text.expose(), key, desk.now())),
         Command::Backup(args) => args.run(&desk, out),
     }
 }
@@ -218,6 +223,10 @@ impl Source {
         let text = input::source(file)?;
         let reading =
             read(&text, key.as_ref()).map_err(|what| AdminError::Data(format!("{what}; nothing was imported")))?;
+        let Reading { found, flaws, passed, remarks: _ } = &reading;
+        if found.is_empty() && flaws.is_empty() && passed.is_empty() {
+            return Err(AdminError::Data("the source holds no authenticators; nothing was imported".into()));
+        }
         let strength = if *allow_weak { Strength::Weak } else { Strength::Sound };
         let telling = if order.user.is_some() { Telling::Each } else { Telling::Count };
         let order = Order { label: label.as_deref(), strength, ..order };
@@ -269,11 +278,13 @@ impl Named {
 
 impl FromBackup {
     fn run(&self, desk: &Desk, out: &mut impl Write) -> Result<(), AdminError> {
-        let Self { key_file, only, common } = self;
+        let Self { key_file, only, restore_removed, common } = self;
+        let removed = if *restore_removed { Removed::Restore } else { Removed::Keep };
+        let wanted = Wanted { only: subscribers(only)?, removed };
         let sealed = input::source(common.file.as_deref())?;
         let mut batch = common.batch(desk);
         // Sealed still: what is exposed is for whoever has its key.
-        backup::take(&mut batch, desk, sealed.expose(), key_file, &subscribers(only)?)?;
+        backup::take(&mut batch, desk, sealed.expose(), key_file, &wanted)?;
         batch.finish(common.mode(), Telling::Count, out)
     }
 }

@@ -3,6 +3,7 @@
 //! Names are read without regard to namespace and case, since writers differ in both.
 
 mod crypt;
+mod policy;
 mod tree;
 
 use self::crypt::{Container, Opened};
@@ -11,12 +12,13 @@ use super::incoming::{Incoming, Reading, Used, What, digits, period};
 use crate::domain::authenticator::{Algorithm, Hotp, Totp};
 use crate::domain::foreign::Foreign;
 use crate::domain::secret::{Secret, SecretBytes};
+use crate::domain::time::UnixTime;
 
-/// Reads a container; `key` is the text of a key file: the pre-shared key in hexadecimal, or the password.
+/// Reads a container at the time `now`; `key` is the text of a key file: the pre-shared key in hexadecimal, or the password.
 ///
 /// # Errors
 /// Where the text is no container, or the key does not fit it.
-pub fn read(document: &str, key: Option<&Secret<String>>) -> Result<Reading, String> {
+pub fn read(document: &str, key: Option<&Secret<String>>, now: UnixTime) -> Result<Reading, String> {
     let document = roxmltree::Document::parse(document).map_err(|error| {
         let at = error.pos();
         format!("line {}, column {}: this is not XML without a DOCTYPE", at.row, at.col)
@@ -32,7 +34,11 @@ pub fn read(document: &str, key: Option<&Secret<String>>) -> Result<Reading, Str
     let mut reading = Reading::default();
     let (mut forged, mut opened) = (0, 0);
     for (index, package) in tree::children(root, "KeyPackage").enumerate() {
-        let Some(key) = child(package, "Key") else { continue };
+        let Some(key) = child(package, "Key") else {
+            let place = format!("package {}", index + 1);
+            reading.note(place, Err("there is no <Key> in it; take it out, or export it again".into()));
+            continue;
+        };
         let serial = serial(package, key).unwrap_or_else(|| (index + 1).to_string());
         let place = format!("key {}", Foreign(&serial));
         let Some(kind) = Kind::of(key) else {
@@ -44,7 +50,7 @@ pub fn read(document: &str, key: Option<&Secret<String>>) -> Result<Reading, Str
             Ok(Opened::Secret(secret)) => {
                 opened += 1;
                 let entry = Entry { place: &place, serial: &serial, kind, package, key };
-                let incoming = entry.incoming(secret, &mut reading.remarks);
+                let incoming = policy::permits(key, now).and_then(|()| entry.incoming(secret, &mut reading.remarks));
                 reading.note(place, incoming);
             }
             Ok(Opened::Forged) => {
@@ -60,8 +66,8 @@ pub fn read(document: &str, key: Option<&Secret<String>>) -> Result<Reading, Str
             "the key is not that of this file, or the file was changed: the MAC fits none of its secrets".into()
         );
     }
-    if reading.found.is_empty() && reading.flaws.is_empty() {
-        return Err("there is no <KeyPackage> with a <Key> in it".into());
+    if reading.found.is_empty() && reading.flaws.is_empty() && reading.passed.is_empty() {
+        return Err("there is no <KeyPackage> in it: it holds no authenticators".into());
     }
     Ok(reading)
 }
@@ -102,6 +108,20 @@ impl Entry<'_> {
             && !encoding.eq_ignore_ascii_case("DECIMAL")
         {
             return Err(format!("codes in the encoding {}; expected DECIMAL", Foreign(encoding)));
+        }
+        if let Some(check) = format.and_then(|node| tree::attribute(node, "CheckDigits"))
+            && !["false", "0"].contains(&check)
+        {
+            return Err(
+                "its codes end with a check digit (CheckDigits), which is not verified here; let its user have \
+                        another token"
+                    .into(),
+            );
+        }
+        for name in ["Counter", "Time", "TimeInterval", "TimeDrift"] {
+            if find(key, &["Data", name, "EncryptedValue"]).is_some() {
+                return Err(format!("its <{name}> is encrypted; export it again with <{name}> as <PlainValue>"));
+            }
         }
         let digits = format.and_then(|node| tree::attribute(node, "Length")).map_or(Ok(6), digits)?;
         let algorithm = parameters.and_then(|node| child(node, "Suite")).map_or(Ok(Algorithm::Sha1), suite)?;

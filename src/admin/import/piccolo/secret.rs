@@ -63,6 +63,13 @@ fn decrypt(text: &Secret<String>, keys: Option<&Keys>) -> Result<Secret<String>,
     // Parsed by its prefix; what is behind it stays in custody.
     let text = text.expose();
     if let Some(plain) = text.strip_prefix("plain-") {
+        if keys.is_some() {
+            // A key vouches for what it opens: nobody without it can put a secret there.
+            return Err(Failure::Flawed(
+                "the secret is in plain text, and a key was given: anybody could have put it there; import those in \
+                 plain text without --key-file",
+            ));
+        }
         Ok(Secret::new(plain.to_owned()))
     } else if let Some(sealed) = text.strip_prefix("xchacha20-") {
         utf8(&xchacha20(sealed, keys.ok_or(no_key)?)?)

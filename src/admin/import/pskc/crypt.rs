@@ -15,7 +15,18 @@ use crate::domain::secret::{Secret, SecretBytes};
 const ITERATIONS: u32 = 10_000_000;
 
 /// What the secrets of one container are read with.
-pub struct Container(Option<Keys>);
+pub struct Container {
+    keys: Option<Keys>,
+    plain: Plain,
+}
+
+/// What becomes of a secret in plain text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plain {
+    Take,
+    /// A key or a MAC vouches for the others: anybody could have put this one there.
+    Refuse,
+}
 
 struct Keys {
     encryption: SecretBytes,
@@ -43,7 +54,10 @@ impl Container {
     /// # Errors
     /// Where the key is missing, or is not that of the container, or it is encrypted in another way.
     pub fn of(root: Node<'_>, given: Option<&Secret<String>>) -> Result<Self, String> {
-        let Some(described) = child(root, "EncryptionKey") else { return Ok(Self(None)) };
+        let Some(described) = child(root, "EncryptionKey") else {
+            let vouched = given.is_some() || child(root, "MACMethod").is_some();
+            return Ok(Self { keys: None, plain: if vouched { Plain::Refuse } else { Plain::Take } });
+        };
         let given =
             given.ok_or("the secrets are encrypted; name the file with the key or password: --key-file FILE")?;
         let encryption = match child(described, "DerivedKey") {
@@ -64,7 +78,7 @@ impl Container {
                 .ok_or("the key is not that of this file: the MAC key in it does not open")?,
             None => encryption.clone(),
         };
-        Ok(Self(Some(Keys { encryption, mac, method })))
+        Ok(Self { keys: Some(Keys { encryption, mac, method }), plain: Plain::Refuse })
     }
 
     /// The secret of the element `key`.
@@ -74,11 +88,18 @@ impl Container {
     pub fn open(&self, key: Node<'_>) -> Result<Opened, String> {
         let secret = find(key, &["Data", "Secret"]).ok_or("there is no <Secret> in it")?;
         if let Some(plain) = child(secret, "PlainValue").and_then(text) {
+            if self.plain == Plain::Refuse {
+                return Err(
+                    "the secret is in plain text, where a key or a MAC vouches for the others: anybody could have \
+                            put it there; import those in plain text from a file of their own, without --key-file"
+                        .into(),
+                );
+            }
             return base64(plain).map(SecretBytes::new).map(Opened::Secret);
         }
         let encrypted =
             child(secret, "EncryptedValue").ok_or("there is neither <PlainValue> nor <EncryptedValue> in it")?;
-        let Some(Keys { encryption, mac, method }) = &self.0 else {
+        let Some(Keys { encryption, mac, method }) = &self.keys else {
             return Err("the secret is encrypted, and the file has no <EncryptionKey>".into());
         };
         let ciphertext = ciphertext(encrypted)?;

@@ -1,4 +1,4 @@
-use super::*;
+use super::{read as read_at, *};
 
 const SECRET: &[u8] = b"12345678901234567890";
 const PRE_SHARED: &str = "12345678901234567890123456789012";
@@ -7,6 +7,13 @@ macro_rules! data {
     ($name:literal) => {
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pskc/", $name))
     };
+}
+
+/// 2026-01-01T12:00:15Z.
+const NOW: UnixTime = UnixTime(1_767_268_815);
+
+fn read(document: &str, key: Option<&Secret<String>>) -> Result<Reading, String> {
+    read_at(document, key, NOW)
 }
 
 fn key(text: &str) -> Option<Secret<String>> {
@@ -94,6 +101,9 @@ fn every_other_flaw_is_told_with_its_place() {
         ("<PlainValue>0", "<PlainValue>x", "the counter is not a number"),
         ("MTIz", "M*Iz", "what should be base64 is not"),
         ("<AlgorithmParameters>", "<AlgorithmParameters><Suite>HMAC-MD5</Suite>", "unknown algorithm HMAC-MD5"),
+        ("DECIMAL\"", "DECIMAL\" CheckDigits=\"true\"", "its codes end with a check digit"),
+        ("</Secret>", "</Secret><Time><EncryptedValue/></Time>", "its <Time> is encrypted; export it again"),
+        ("<PlainValue>0</PlainValue>", "<EncryptedValue/>", "its <Counter> is encrypted; export it again"),
     ] {
         assert!(plain.contains(from), "{from}");
         let flaws = read(&plain.replace(from, to), None).unwrap().flaws;
@@ -108,4 +118,53 @@ fn every_other_flaw_is_told_with_its_place() {
     }
     let weaker = data!("rfc6030-figure6.xml").replace("#aes128-cbc", "#tripledes-cbc");
     assert!(read(&weaker, key(PRE_SHARED).as_ref()).unwrap_err().contains("expected aes128-cbc"));
+}
+
+#[test]
+fn a_policy_is_heeded_or_its_key_is_not_taken() {
+    let with = |policy: &str| {
+        let text = data!("rfc6030-figure2.xml").replace("</Data>", &format!("</Data><Policy>{policy}</Policy>"));
+        read(&text, None).unwrap()
+    };
+    for policy in [
+        "",
+        "<StartDate>2026-01-01T12:00:15Z</StartDate><ExpiryDate>2026-01-01T12:00:16Z</ExpiryDate>",
+        "<PINPolicy PINUsageMode=\"Local\"/>",
+        "<KeyUsage>CR</KeyUsage><KeyUsage>OTP</KeyUsage>",
+    ] {
+        assert_eq!((with(policy).found.len(), with(policy).flaws.len()), (1, 0), "{policy}");
+    }
+    for (policy, expected) in [
+        ("<StartDate>2026-01-01T12:00:16Z</StartDate>", "its policy lets it be used from 2026-01-01T12:00:16Z on"),
+        ("<ExpiryDate>2026-01-01T12:00:15Z</ExpiryDate>", "it expired at 2026-01-01T12:00:15Z; let its user have"),
+        ("<ExpiryDate>2030-12-31T00:00:00+02:00</ExpiryDate>", "<ExpiryDate> 2030-12-31T00:00:00+02:00: expected"),
+        ("<PINPolicy PINUsageMode=\"Append\"/>", "its <PINPolicy> wants a PIN (PINUsageMode Append)"),
+        ("<PINPolicy PINUsageMode=\"Prepend\"/>", "its <PINPolicy> wants a PIN (PINUsageMode Prepend)"),
+        ("<PINPolicy/>", "its <PINPolicy> wants a PIN (PINUsageMode not said)"),
+        ("<KeyUsage>CR</KeyUsage>", "its <KeyUsage> is not OTP"),
+        ("<NumberOfTransactions>9</NumberOfTransactions>", "<NumberOfTransactions> in its <Policy> is not heeded"),
+    ] {
+        let flaws = with(policy).flaws;
+        assert!(flaws.len() == 1 && flaws[0].what.starts_with(expected), "{policy}: {flaws:?}");
+    }
+}
+
+#[test]
+fn an_empty_package_is_a_flaw() {
+    let text = data!("rfc6030-figure2.xml").replace("</KeyContainer>", "<KeyPackage/></KeyContainer>");
+    let reading = read(&text, None).unwrap();
+    assert_eq!((reading.found.len(), reading.flaws[0].place.as_str()), (1, "package 2"));
+}
+
+#[test]
+fn a_plain_secret_is_refused_where_a_key_or_a_mac_vouches() {
+    let plain = data!("rfc6030-figure2.xml");
+    let package = &plain[plain.find("<KeyPackage>").unwrap()..plain.find("</KeyContainer>").unwrap()];
+    let sealed = data!("rfc6030-figure6.xml").replace("</KeyContainer>", &format!("{package}</KeyContainer>"));
+    let reading = read(&sealed, key(PRE_SHARED).as_ref()).unwrap();
+    assert_eq!((reading.found.len(), reading.flaws.len()), (1, 1));
+    let mac = plain.replacen("<KeyPackage>", "<MACMethod Algorithm=\"x\"/><KeyPackage>", 1);
+    for reading in [reading, read(plain, key(PRE_SHARED).as_ref()).unwrap(), read(&mac, None).unwrap()] {
+        assert!(reading.flaws[0].what.starts_with("the secret is in plain text"), "{:?}", reading.flaws);
+    }
 }
