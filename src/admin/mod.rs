@@ -98,7 +98,7 @@ enum Command {
     Recovery(recovery::Command),
     /// Hand out a code that stands in for the authenticator of USER for a while
     Bypass(handed::BypassArgs),
-    /// Hand out a code by which USER may enrol at the login ([policy] enrolment_ticket)
+    /// Hand out a code by which USER may enrol at the login, where that takes one (enrolment_ticket)
     Ticket(handed::TicketArgs),
     /// Forget the failures of a user or a source address, so that the next attempt is heard
     Unlock(unlock::Args),
