@@ -219,3 +219,29 @@ fn what_a_service_verifies_has_a_label_and_can_be_the_default() {
     home.run(&["keys", "verify"], "").ok();
     home.run(&["authenticator", "remove", "alice", "--all", "--override-reason", "left"], "").ok();
 }
+
+/// A service that nobody answers for, in whose place codes of a token are taken.
+const AWAY: &str = "[http corp]\nurl = http://127.0.0.1:1/\nallow_insecure_http = yes\non_unreachable = client:hotp\n\
+    [http corp otp]\nrequest = POST /otp\njson = {\"user\": \"{user}\", \"code\": \"{otp}\"}\nsuccess = /ok = true\nfailure = /ok = false\n\
+    [http corp push_start]\nrequest = POST /push\njson = {\"user\": \"{user}\"}\npending = /ok = true\nfailure = /ok = false\n\
+    [http corp push_poll]\nrequest = POST /poll\njson = {\"id\": \"{user}\"}\nsuccess = /ok = true\npending = /ok = 1\nfailure = /ok = false\n";
+
+#[test]
+fn guesses_at_a_token_that_stands_in_for_a_service_are_limited_as_any() {
+    let home = token("");
+    home.set("plugin", "clients", "http corp, hotp");
+    home.append(AWAY);
+    let ask = |session: u64, typed: &str, cookie: Option<&str>| {
+        let more = json!({"session_id": session.to_string(), "key_value_pairs": {"otp": typed}, "cookie": cookie});
+        home.ask_one(&request(session, "alice", more))
+    };
+    let mut heard = 0;
+    for session in 0..10 {
+        let question = ask(session, "", None);
+        for _ in 0..3 {
+            heard += usize::from(ask(session, "000000", question.cookie.as_deref()).code() == "wrong_code");
+        }
+    }
+    // Those before waits begin, and no more.
+    assert_eq!(heard, 6);
+}

@@ -41,11 +41,15 @@ impl Engine {
             Stepped::On(story, Some(fresh)) => (self.renewed(story, fresh.progress), admission.stepped_up(*fresh)),
         };
         let (taken, request) = (self.take_session_slot(&story).await?, story.request);
+        // It was asked before it was let on, and has held one since.
+        let waits = story.cookie.is_some_and(|cookie| cookie.handle.is_some());
         let verdict = match self.clients.iter().find(|wired| wired.client.authorizes()) {
             None => self.go_on(&story, admission),
             Some(wired) => self.ask_to_authorize(story, wired, admission).await,
         };
-        if verdict.is_err() && taken == Taken::Now {
+        // Who was not the first to answer is told so, and the session of the first goes on.
+        let is_second = matches!(&verdict, Err(End::Denied(Denial::ChallengeGone, _)));
+        if verdict.is_err() && (taken == Taken::Now || (waits && !is_second)) {
             // Nothing goes on that would give it back.
             self.release_session_slots(&request.session).await?;
         }

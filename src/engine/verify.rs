@@ -33,8 +33,11 @@ impl Engine {
         let now = story.moment.now;
         // Where one client stands in for another within one request, the attempt is charged already.
         let is_charged = matches!(standing, Standing::For(_)) && held.is_none();
-        // A question of the client has tries of its own.
-        if !is_charged && held.as_ref().is_none_or(|held| held.kind != held::Kind::Asked) {
+        // A question of the client was charged when it was put, and has tries of its own. One that the client knows nothing of,
+        // as where it stands in for another, is like none.
+        let is_question = |held: &Held| held.kind == held::Kind::Asked && !held.state.expose().is_empty();
+        let answers_question = held.as_ref().is_some_and(is_question);
+        if !is_charged && !answers_question {
             self.count_try(story).await?;
         }
         let looked_up = if is_charged { LookedUp::Nothing } else { self.look_up(story, code).await? };
@@ -50,15 +53,13 @@ impl Engine {
             let denial = Denial::refused(Refusal::MalformedCode, "this client takes no codes");
             return Err(End::Denied(denial, Some(client.section().to_owned())));
         }
-        let answers_question =
-            held.as_ref().is_some_and(|held| held.kind == held::Kind::Asked) && client.is_answer(code);
         let mut is_counted = true;
         if !is_charged {
             match self.heard(self.store.charge(&story.origin, now).await?) {
                 Ok(()) => {}
                 // What was charged for the question does not keep its answer out, nor does what others do meanwhile: its
                 // tries are few, and nobody who is to wait is asked another.
-                Err(_wait) if answers_question => is_counted = false,
+                Err(_wait) if answers_question && client.is_answer(code) => is_counted = false,
                 Err(denial) => return Err(denial.into()),
             }
         }
@@ -168,7 +169,8 @@ impl Engine {
     async fn close(&self, story: &Story<'_>, wired: &Wired, held: Option<Held>) -> Result<(), End> {
         if let Some(held) = &held {
             let is_first = held::finish(&*self.store, held, State::Used, story.moment.now).await.map_err(own_fault)?;
-            if !is_first && held.kind == held::Kind::Asked {
+            let is_push = held.kind == held::Kind::Pushed;
+            if !is_first && (!is_push || matches!(&story.errand, Errand::StepUp { target: _, by: _ })) {
                 return Err(Denial::ChallengeGone.into());
             }
             if held.kind == held::Kind::Pushed {

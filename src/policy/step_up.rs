@@ -41,17 +41,36 @@ fn is_target(pattern: &str, session: &Session) -> bool {
         None => (None, pattern),
     };
     let is_user = match (user, session.server_username.as_deref()) {
-        (Some(pattern), Some(user)) => is_like(pattern, user),
+        (Some(pattern), Some(user)) => {
+            // With its domain, and without.
+            let bare = user.rsplit_once('\\').map_or(user, |(_, user)| user);
+            let bare = bare.split_once('@').map_or(bare, |(user, _)| user);
+            is_like(pattern, user) || is_like(pattern, bare)
+        }
         (Some(_), None) | (None, _) => true,
     };
-    let is_host = match (session.server_hostname.as_deref(), session.server_ip.as_deref()) {
+    let said = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+    let is_host = match (said(&session.server_hostname), said(&session.server_ip)) {
+        (Some(name), Some(address)) => is_host(host, &name) || is_address(host, &address),
+        // Of the other, which the gateway does not say, a pattern may be meant.
+        (Some(name), None) => is_host(host, &name) || (is_of_addresses(host) && name.parse::<IpAddr>().is_err()),
+        (None, Some(address)) => is_address(host, &address) || !is_of_addresses(host),
         (None, None) => true,
-        (name, address) => {
-            name.is_some_and(|name| is_like(host, name.strip_suffix('.').unwrap_or(name)) || is_address(host, name))
-                || address.is_some_and(|address| is_address(host, address))
-        }
     };
     is_user && is_host
+}
+
+fn is_host(pattern: &str, name: &str) -> bool {
+    is_like(pattern, name.trim_end_matches('.')) || is_address(pattern, name)
+}
+
+/// Whether a pattern means addresses: digits, what parts them, and wildcards.
+fn is_of_addresses(pattern: &str) -> bool {
+    let plain = pattern.trim_matches(['[', ']']);
+    let has_digit = plain.contains(|c: char| c.is_ascii_hexdigit());
+    let is_four = plain.bytes().all(|b| b.is_ascii_digit() || b".*?".contains(&b));
+    let is_six = plain.contains(':') && plain.bytes().all(|b| b.is_ascii_hexdigit() || b".:*?".contains(&b));
+    has_digit && (is_four || is_six)
 }
 
 /// Whether an address is meant, however either is written.
@@ -128,5 +147,24 @@ mod tests {
         assert!(rule(&["ssh"], &["prod"], &["root@db1"]).matches(&silent));
         assert!(rule(&[], &[], &["root@db1"]).matches(&session("", "", "db1", "", "")));
         assert!(!rule(&[], &[], &["root@db1"]).matches(&session("", "", "db2", "", "")));
+        // A host is known by its address alone, or by its name alone.
+        for target in ["root@db*.corp.example", "db1.corp.example", "192.0.2.1"] {
+            assert!(rule(&[], &[], &[target]).matches(&session("", "", "", "192.0.2.1", "root")), "{target}");
+        }
+        for target in ["192.0.2.*", "2001:db8::1", "[2001:db8::1]"] {
+            assert!(rule(&[], &[], &[target]).matches(&session("", "", "db1.corp.example", "", "")), "{target}");
+            assert!(!rule(&[], &[], &[target]).matches(&session("", "", "db1", "198.51.100.1", "")), "{target}");
+        }
+        assert!(!rule(&[], &[], &["192.0.2.1"]).matches(&session("", "", "198.51.100.1", "", "")));
+    }
+
+    #[test]
+    fn a_user_is_known_with_a_domain_and_without() {
+        for user in ["root", "CORP\\Root", "root@corp.example", "ROOT"] {
+            assert!(rule(&[], &[], &["root@db1"]).matches(&session("", "", "db1..", "", user)), "{user}");
+        }
+        for user in ["groot", "CORP\\admin", "root\\admin"] {
+            assert!(!rule(&[], &[], &["root@db1"]).matches(&session("", "", "db1", "", user)), "{user}");
+        }
     }
 }
