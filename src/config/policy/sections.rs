@@ -155,7 +155,7 @@ options! {
         connections: Optional<List> = "";
         /// To which targets: names or addresses of hosts, or user@host; * stands for any text.
         targets: Optional<List> = "";
-        /// How long a proof counts that the session gave before; 0: every authorize needs one of its own.
+        /// How long after its accept the session's proof still counts; 0: every authorize needs one of its own.
         max_age: Seconds<0, 600> = "0";
     }
 }
