@@ -12,7 +12,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 pub use args::Args;
-pub use label::{LABEL, free_label, label_taken};
+pub use label::{first_free, free_label, label_taken};
 pub use show::Shown;
 
 use super::desk::Desk;

@@ -5,7 +5,7 @@ use crate::domain::authenticator::Authenticator;
 use crate::domain::foreign::Foreign;
 
 /// How an authenticator is called when nobody says.
-pub const LABEL: &str = "authenticator";
+const LABEL: &str = "authenticator";
 
 /// The label that was asked for, or the first free one of the usual name.
 pub fn free_label(existing: &[Authenticator], wanted: Option<&str>) -> Result<String, AdminError> {
@@ -13,13 +13,14 @@ pub fn free_label(existing: &[Authenticator], wanted: Option<&str>) -> Result<St
     if let Some(label) = wanted.map(desk::label).transpose()? {
         return if is_taken(label) { Err(label_taken(label)) } else { Ok(label.to_owned()) };
     }
-    let mut label = LABEL.to_owned();
-    let mut count = 1;
-    while is_taken(&label) {
-        count += 1;
-        label = format!("{LABEL} {count}");
-    }
-    Ok(label)
+    Ok(first_free(is_taken))
+}
+
+/// The first label of the usual name that is not taken.
+pub fn first_free(is_taken: impl Fn(&str) -> bool) -> String {
+    let numbered = (2..).map(|number: u64| format!("{LABEL} {number}"));
+    let free = std::iter::once(LABEL.to_owned()).chain(numbered).find(|label| !is_taken(label));
+    free.unwrap_or_default()
 }
 
 /// The error for a label that the user has already.

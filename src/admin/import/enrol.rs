@@ -7,7 +7,7 @@ use super::codes;
 use super::incoming::{Flaw, Incoming, Reading, Used, What};
 use crate::admin::AdminError;
 use crate::admin::desk::{self, Desk};
-use crate::admin::enroll::LABEL;
+use crate::admin::enroll::first_free;
 use crate::admin::fresh::NewAuthenticator;
 use crate::config::value::ClientName;
 use crate::domain::authenticator::Mechanism;
@@ -187,9 +187,7 @@ pub fn free_label(
     let held = batch.held(subscriber)?;
     let is_taken = |label: &str| held.iter().any(|held| held.label == label);
     let Some(wanted) = wanted else {
-        let numbered = (2..).map(|number: u64| format!("{LABEL} {number}"));
-        let free = std::iter::once(LABEL.to_owned()).chain(numbered).find(|label| !is_taken(label));
-        return Ok(Ok(free.unwrap_or_default()));
+        return Ok(Ok(first_free(is_taken)));
     };
     let label = match desk::label(wanted) {
         Ok(label) => label,
