@@ -360,7 +360,6 @@ fn a_connection_is_made_at_the_first_question_and_kept() {
         }
     });
     drop(directory);
-    // Ended by the next that comes, so that all lines before are there.
     attribute(&settings, "bob", "mail").unwrap();
     assert_eq!(binds(&slapd), 2);
 }
