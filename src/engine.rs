@@ -332,7 +332,7 @@ impl Engine {
     /// What to do with what was typed under `key`.
     fn collect<'a>(&self, story: &Story<'a>, key: &str) -> collect::Step<'a> {
         let (session, typed) = (&story.request.session, story.answer(key));
-        let step = collect::step(typed, session.protocol.as_deref(), &self.auth.interactive_protocols.0);
+        let step = collect::step(typed, self.can_ask(story.request));
         self.note("answer", || {
             let protocol = session.protocol.as_deref().map_or("no protocol".into(), |p| Foreign(p).to_string());
             match &step {
@@ -467,7 +467,8 @@ impl Engine {
     }
 
     fn can_ask(&self, request: &Request) -> bool {
-        collect::can_ask(request.session.protocol.as_deref(), &self.auth.interactive_protocols.0)
+        let interactive = &self.auth.interactive_protocols.0;
+        collect::can_ask(request.dialogue, request.session.protocol.as_deref(), interactive)
     }
 }
 

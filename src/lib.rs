@@ -15,7 +15,7 @@
 //! | layer | modules | what they are |
 //! |---|---|---|
 //! | 0 | `domain` | the words: no I/O, no clock, no wire format |
-//! | 1 | `files`, `ready`, `otp`, `policy`, `gateway` | guarded files; descriptors asked without waiting; algorithms; rules; who asks |
+//! | 1 | `files`, `ready`, `child`, `otp`, `policy`, `gateway` | guarded files; descriptors asked without waiting; programs that are run; algorithms; rules; who asks |
 //! | 2 | `config`, `clock` | plugin.ini, typed; the one reader of clocks |
 //! | 3 | `secret`, `store`, `net` | sealing; what is remembered; names and TLS |
 //! | 4 | `client`, `directory` | who verifies; who a directory says a user is |
@@ -24,6 +24,7 @@
 //! | 7 | `admin` | the subcommands |
 
 pub mod admin;
+pub mod child;
 pub mod client;
 pub mod clock;
 pub mod config;

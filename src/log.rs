@@ -122,6 +122,31 @@ impl Log {
     }
 }
 
+/// Says `text` where there may be no log yet, and where standard error may be lost: to `destination`, else to the local log
+/// daemon.
+pub fn last_words(destination: Option<&Destination>, text: &str) {
+    let mut sink = match destination {
+        Some(Destination::File(path)) => match open(path) {
+            Ok(file) => Sink::File { file, path: path.clone() },
+            Err(_) => Sink::Syslog(Syslog::new()),
+        },
+        Some(Destination::Stderr | Destination::Syslog) | None => Sink::Syslog(Syslog::new()),
+    };
+    for line in text.lines() {
+        let line = Foreign(line).to_string();
+        // Nowhere is left to say that this cannot be said.
+        let _ = match &mut sink {
+            Sink::File { file, path: _ } => {
+                let mut time = String::new();
+                let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+                file.write(format!("{time} ERROR {line}\n").as_bytes())
+            }
+            Sink::Syslog(syslog) => syslog.send(line.as_bytes()),
+            Sink::Stderr => Ok(0),
+        };
+    }
+}
+
 /// What other crates log may hold what was sent to a service: only this program's own lines are written.
 fn is_own(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("countersign")

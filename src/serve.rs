@@ -4,7 +4,9 @@
 //! only then answered. A fault or a panic in one request is one reject. Whoever does not read his answers is not read
 //! from either, so that no memory grows.
 
+mod first_factor;
 pub mod frames;
+pub mod once;
 pub mod stream;
 mod watchdog;
 
@@ -23,6 +25,7 @@ use futures_util::stream::{FuturesUnordered, Stream as _, StreamExt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
+use crate::config::gateway::FirstFactor;
 use crate::domain::action::{Act, Told};
 use crate::domain::fault::Fault;
 use crate::domain::foreign::Foreign;
@@ -34,6 +37,7 @@ use crate::engine::{Chore, CookieState, Decision, Engine, Trial, store_fault};
 use crate::gateway::{Greeting, Inbound, Protocol, RequestId, Said, too_long};
 use crate::log::{Facts, Log, audit};
 use crate::store::Mark;
+use first_factor::Passed;
 use frames::{Frame, Frames};
 use stream::Stream;
 use watchdog::Watchdog;
@@ -64,6 +68,8 @@ pub struct Serving<'a> {
     pub deadline: Duration,
     pub max_in_flight: usize,
     pub clients: Vec<String>,
+    /// Who checks the password that comes with the first request of a login.
+    pub first_factor: Option<FirstFactor>,
 }
 
 /// Answers every line of `input` on `output` until the end of input, SIGTERM or SIGINT, or until nobody reads the answers.
@@ -158,7 +164,15 @@ struct Ended {
     number: u64,
     facts: Facts,
     began: Instant,
-    decision: Option<Decision>,
+    decision: Option<(Decision, Standing)>,
+}
+
+/// Whether a verdict is about the second factor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    SecondFactor,
+    /// The claimant did not get as far as that: no trial run lets them in.
+    FirstFactor,
 }
 
 /// A verdict that waits for the store to settle.
@@ -285,12 +299,18 @@ impl<'a> Server<'a> {
         let engine = self.serving.engine;
         let trial = engine.trial(&request);
         let late = Verdict::Reject(late().into());
-        let late = trial.as_ref().map(|trial| trial.answer(&late)).unwrap_or(late);
+        let late = match &trial {
+            // Whose password nobody has checked yet is not let in, on trial or not.
+            Some(trial) if self.serving.first_factor.is_none() => trial.answer(&late),
+            Some(_) | None => late,
+        };
         self.watchdog.expect(number, id.as_ref(), &trace, moment.deadline, late);
         let (abort, registration) = AbortHandle::new_pair();
         let facts = facts(engine, &request);
+        let first_factor = self.serving.first_factor.clone();
         let task = async move {
-            let decision = Abortable::new(decide(engine, &request, moment), registration).await.ok();
+            let decided = decide(engine, first_factor.as_ref(), &request, moment);
+            let decision = Abortable::new(decided, registration).await.ok();
             Ended { number, facts, began, decision }
         };
         self.flights.insert(number, Flight { id, trace, abort, trial });
@@ -336,7 +356,9 @@ impl<'a> Server<'a> {
         let Ended { number, mut facts, began, decision } = ended;
         let Some(Flight { id, trace, abort: _, trial }) = self.flights.remove(&number) else { return };
         let (verdict, session_cookie, challenge, trial, mark) = match decision {
-            Some(Decision { verdict, session_cookie, troubles, mark, cookie, identity, challenge }) => {
+            Some((decision, standing)) => {
+                let Decision { verdict, session_cookie, troubles, mark, cookie, identity, challenge } = decision;
+                let trial = trial.filter(|_| standing == Standing::SecondFactor);
                 for trouble in troubles {
                     tracing::warn!(trace, trouble, "something went wrong that did not end the decision");
                 }
@@ -459,11 +481,17 @@ async fn next_chore(chores: &mut Option<FuturesUnordered<Chore>>) {
     }
 }
 
-/// The decision, whatever happens: at the deadline, and where the program fails, a fault.
-async fn decide(engine: &Engine, request: &Request, moment: Moment) -> Decision {
+/// The decision, whatever happens: at the deadline, and where the program fails, a fault. Where there is a first factor, it
+/// comes before: with the request, or with the one whose cookie this is.
+async fn decide(
+    engine: &Engine,
+    first_factor: Option<&FirstFactor>,
+    request: &Request,
+    moment: Moment,
+) -> (Decision, Standing) {
     let mark = engine.store().mark();
-    let fault = |fault: Fault| Decision {
-        verdict: Verdict::Reject(Reject::from(fault)),
+    let reject = |reject: Reject| Decision {
+        verdict: Verdict::Reject(reject),
         session_cookie: request.session_cookie.clone(),
         troubles: Vec::new(),
         mark,
@@ -471,11 +499,31 @@ async fn decide(engine: &Engine, request: &Request, moment: Moment) -> Decision 
         identity: None,
         challenge: None,
     };
-    let decided = AssertUnwindSafe(engine.decide(request, moment)).catch_unwind();
+    let decided = AssertUnwindSafe(async {
+        let Some(program) = first_factor.filter(|_| request.kind == Kind::Authenticate) else {
+            return (engine.decide(request, moment).await, Standing::SecondFactor);
+        };
+        let passed = match first_factor::check(program, request, moment.deadline).await {
+            Ok(passed) => passed,
+            Err(no) => return (reject(no), Standing::FirstFactor),
+        };
+        let decision = engine.decide(request, moment).await;
+        match (passed, decision.cookie) {
+            (Passed::Yes, _) | (Passed::Earlier, CookieState::Good) => (decision, Standing::SecondFactor),
+            (Passed::Earlier, CookieState::None | CookieState::Foreign | CookieState::Expired) => {
+                let verdict = Verdict::Reject(first_factor::missing());
+                (Decision { verdict, challenge: None, ..decision }, Standing::FirstFactor)
+            }
+        }
+    })
+    .catch_unwind();
+    let standing = if first_factor.is_some() { Standing::FirstFactor } else { Standing::SecondFactor };
     match tokio::time::timeout_at(moment.deadline.into(), decided).await {
-        Ok(Ok(decision)) => decision,
-        Ok(Err(_panic)) => fault(Fault::internal("panic", "the program failed; the log says where")),
-        Err(_elapsed) => fault(late()),
+        Ok(Ok(decided)) => decided,
+        Ok(Err(_panic)) => {
+            (reject(Fault::internal("panic", "the program failed; the log says where").into()), standing)
+        }
+        Err(_elapsed) => (reject(late().into()), standing),
     }
 }
 

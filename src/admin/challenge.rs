@@ -17,7 +17,7 @@ use crate::domain::challenge::{ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::fault::Class;
 use crate::domain::foreign::Foreign;
-use crate::domain::request::{Answers, Kind, Request, Session, SessionCookie};
+use crate::domain::request::{Answers, Dialogue, Kind, Request, Session, SessionCookie};
 use crate::domain::secret::Secret;
 use crate::domain::verdict::{NeedInfo, Reject, Verdict};
 use crate::engine::Decision;
@@ -202,6 +202,7 @@ fn asked(user: &str, act: Act, answers: Answers, cookie: Option<String>) -> Requ
         cookie: cookie.map(Secret::new),
         session_cookie: SessionCookie::default(),
         deadline: None,
+        dialogue: Dialogue::ByProtocol,
     }
 }
 

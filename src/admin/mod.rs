@@ -190,7 +190,7 @@ pub fn main() -> ExitCode {
         return finish(serve::run(&config, Clock::System));
     }
     if let Some((args, config)) = gateway::quick(&arguments) {
-        return finish(gateway::run(&args, &config, Clock::System));
+        return finish(gateway::run(args, &config, Clock::System));
     }
     match Cli::try_parse_from(arguments) {
         Ok(cli) => finish(run(cli)),
@@ -212,7 +212,7 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
     let out = &mut io::stdout().lock();
     match cli.command {
         Command::Serve => return serve::run(&config, clock),
-        Command::Gateway(args) => return gateway::run(&args, &config, clock),
+        Command::Gateway(args) => return gateway::run(args, &config, clock),
         Command::Init(args) => init::run(&args, out),
         Command::Enroll(args) => enroll::run(&args, &config, clock, out),
         Command::Import(command) => import::run(&command, &config, clock, out),

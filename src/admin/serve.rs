@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::AdminError;
 use crate::clock::Clock;
+use crate::config::gateway::FirstFactor;
 use crate::engine::Engine;
 use crate::gateway::Protocol;
 use crate::gateway::json::Native;
@@ -34,9 +35,32 @@ pub fn run(config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
     serve(Setup::open(config)?, clock, Arc::new(Native))
 }
 
-/// Serves in the language of `protocol` until the end of input.
+/// Serves in the language of `protocol` until the end of standard input.
 pub fn serve(setup: Setup, clock: Clock, protocol: Arc<dyn Protocol + Send + Sync>) -> Result<ExitCode, AdminError> {
+    let deadline = Duration::from_secs(setup.config.plugin.deadline.0);
+    let streams = || Ok((io::stdin().as_fd().try_clone_to_owned()?, io::stdout().as_fd().try_clone_to_owned()?));
+    converse(setup, clock, Conversation { protocol, streams, deadline, first_factor: None })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// With whom is spoken, and how.
+pub struct Conversation<S> {
+    pub protocol: Arc<dyn Protocol + Send + Sync>,
+    /// Input and output.
+    pub streams: S,
+    /// The longest that a verdict may take.
+    pub deadline: Duration,
+    pub first_factor: Option<FirstFactor>,
+}
+
+/// Serves until the end of the conversation's input.
+pub fn converse(
+    setup: Setup,
+    clock: Clock,
+    conversation: Conversation<impl FnOnce() -> io::Result<(OwnedFd, OwnedFd)>>,
+) -> Result<(), AdminError> {
     let Setup { config, sealer, store } = setup;
+    let Conversation { protocol, streams, deadline, first_factor } = conversation;
     let log = Log::start(&config)?;
     for warning in config.warnings() {
         tracing::warn!(%warning, "plugin.ini may be meant otherwise");
@@ -50,16 +74,17 @@ pub fn serve(setup: Setup, clock: Clock, protocol: Arc<dyn Protocol + Send + Syn
     let failed = |error: io::Error| AdminError::Failed(format!("standard input and output cannot be served: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(failed)?;
     let served = runtime.block_on(async {
-        let input = Stream::reader(io::stdin().as_fd().try_clone_to_owned()?)?;
-        let output = Stream::writer(io::stdout().as_fd().try_clone_to_owned()?)?;
+        let (input, output) = streams()?;
+        let (input, output) = (Stream::reader(input)?, Stream::writer(output)?);
         let serving = Serving {
             engine: &engine,
             protocol,
             clock,
             log: log.clone(),
-            deadline: Duration::from_secs(config.plugin.deadline.0),
+            deadline,
             max_in_flight: usize::try_from(config.plugin.max_in_flight.0).unwrap_or(1),
             clients: config.plugin.clients.0.iter().map(|name| name.section().into_owned()).collect(),
+            first_factor,
         };
         serve::run(serving, input, output).await?;
         // Everything is answered. A log that is not moved now is moved by the next process.
@@ -69,6 +94,5 @@ pub fn serve(setup: Setup, clock: Clock, protocol: Arc<dyn Protocol + Send + Syn
     log.flush();
     // Nothing that was served needs to be taken apart again.
     std::mem::forget((engine, store, runtime));
-    served.map_err(failed)?;
-    Ok(ExitCode::SUCCESS)
+    served.map_err(failed)
 }

@@ -8,6 +8,7 @@ use super::credentials::CREDENTIALS_DECLARED;
 use super::declare::{self, SectionDeclaration};
 use super::enrolment::is_enrolment_section;
 use super::fixed::{Fixed, is_fixed_section};
+use super::gateway::is_gateway_section;
 use super::http::{HttpService, is_http_section};
 use super::ini::Section;
 use super::known;
@@ -308,6 +309,7 @@ impl ClientSections {
                 read.yubico_keys = YubicoKeys::read(section, mistakes);
             } else if !is_http_section(&section.name)
                 && !is_notify_section(&section.name)
+                && !is_gateway_section(&section.name)
                 && !is_fixed_section(&section.name)
                 && !is_policy_section(&section.name)
                 && !is_network_section(&section.name)

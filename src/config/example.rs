@@ -7,6 +7,7 @@ use super::credentials::CREDENTIALS_DECLARED;
 use super::declare::{OptionDeclaration, SectionDeclaration};
 use super::enrolment::ENROLMENT_DECLARED;
 use super::fixed::FIXED_DECLARED;
+use super::gateway::GATEWAY_DECLARED;
 use super::http::{HttpOptions, Step, StepName};
 use super::network::NETWORK_DECLARED;
 use super::notify::NotifyOptions;
@@ -75,6 +76,7 @@ pub fn text() -> String {
         section(&mut text, declaration, declaration.name);
     }
     section(&mut text, &CREDENTIALS_DECLARED, CREDENTIALS_DECLARED.name);
+    section(&mut text, &GATEWAY_DECLARED, "gateway radius-exec");
     text
 }
 

@@ -5,6 +5,7 @@ use super::credentials::CREDENTIALS_DECLARED;
 use super::declare::{OptionDeclaration, SectionDeclaration};
 use super::enrolment::ENROLMENT_DECLARED;
 use super::fixed::FIXED_DECLARED;
+use super::gateway::{GATEWAY_DECLARED, GatewayOptions, is_gateway_section};
 use super::http::{HTTP_DECLARED, HttpOptions, Step, StepName, is_http_section};
 use super::network::NETWORK_DECLARED;
 use super::notify::{NOTIFY_DECLARED, NotifyOptions, is_notify_section};
@@ -45,7 +46,7 @@ impl Called {
                 })
             }
             // The names of services have no spaces; those of lists may.
-            Self::Named(kind @ ("http" | "notify")) => {
+            Self::Named(kind @ ("http" | "notify" | "gateway")) => {
                 behind(kind).is_some_and(|name| !name.is_empty() && !name.contains(' '))
             }
             Self::Named(kind) => behind(kind).is_some_and(|name| !name.is_empty() && name.trim() == name),
@@ -61,7 +62,7 @@ impl Called {
         match self {
             Self::Exactly(name) => format!("^{name}$"),
             Self::Numbered(kind) => format!("^{kind}_[1-9][0-9]*$"),
-            Self::Named(kind @ ("http" | "notify")) => format!("^{kind} {service}$"),
+            Self::Named(kind @ ("http" | "notify" | "gateway")) => format!("^{kind} {service}$"),
             Self::Named(kind) => format!(r"^{kind} [^\s\[\]](?:[^\[\]]*[^\s\[\]])?$"),
             Self::Stepped(kind) => format!("^{kind} {service} (?:{})$", StepName::ALL.map(StepName::word).join("|")),
         }
@@ -88,6 +89,9 @@ pub fn options(name: &str) -> Option<Vec<&'static OptionDeclaration>> {
     if is_notify_section(name) {
         return Some(NotifyOptions::OPTIONS.iter().chain(Remote::OPTIONS).collect());
     }
+    if is_gateway_section(name) {
+        return Some(GatewayOptions::OPTIONS.iter().collect());
+    }
     // Their options are names.
     if name == EXPLICIT || name == YubicoKeys::SECTION {
         return Some(Vec::new());
@@ -107,7 +111,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Every section that has options, also those that there are many of: what their names stand for, [`Called`] says.
 pub fn declarations() -> impl Iterator<Item = &'static SectionDeclaration> {
-    fixed().chain(HTTP_DECLARED).chain([&NOTIFY_DECLARED]).chain(POLICY_DECLARED)
+    fixed().chain(HTTP_DECLARED).chain([&NOTIFY_DECLARED, &GATEWAY_DECLARED]).chain(POLICY_DECLARED)
 }
 
 /// The sections whose options are names.
@@ -139,6 +143,7 @@ mod tests {
             ("user_list NAME", &["user_list vips", "user_list a b"], &["user_list", "user_list ", "user_list  x"]),
             ("http NAME", &["http corp"], &["http", "http corp otp", "http "]),
             ("notify NAME", &["notify mail"], &["notify", "notify mail x", "notify "]),
+            ("gateway NAME", &["gateway squid-ext"], &["gateway", "gateway x y"]),
             ("http NAME STEP", &["http corp otp"], &["http corp", "http corp pot", "http corp otp x"]),
         ] {
             let called = Called::of(declared);

@@ -8,6 +8,7 @@ pub mod enrolment;
 pub mod example;
 pub mod filter;
 pub mod fixed;
+pub mod gateway;
 pub mod http;
 pub mod ini;
 mod known;
@@ -29,12 +30,13 @@ use sha2::{Digest, Sha256};
 pub use clients::{ClientSections, Push};
 use credentials::Follow;
 pub use enrolment::{Enrolment, Page};
+use gateway::Gateways;
 pub use mistake::{Mistake, Mistakes};
 pub use options::{Auth, Logging, Options, Plugin, Throttle, Totp};
 pub use policy::Policy;
 pub use reading::Reading;
 use sps::Relaxed;
-use value::{SecretRef, ServiceSecret};
+use value::{Destination, SecretRef, ServiceSecret};
 
 use crate::files::{self, Exposure, FileError};
 use crate::policy::throttle::Rule;
@@ -51,6 +53,7 @@ pub struct Config {
     pub policy: Policy,
     /// The sections of enrolment.
     pub enrolment: Enrolment,
+    gateways: Gateways,
     fingerprint: [u8; 16],
     warnings: Vec<Mistake>,
 }
@@ -139,6 +142,7 @@ impl Config {
         let remote = ClientSections::read(&sections, &mut mistakes);
         let policy = Policy::read(&sections, &mut mistakes);
         let enrolment = Enrolment::read(&sections, &mut mistakes);
+        let gateways = Gateways::read(&sections, &mut mistakes);
         if let Some(options) = &options {
             clients::check(&options.plugin.clients, &remote, &sections, &mut mistakes);
         }
@@ -150,7 +154,8 @@ impl Config {
                     .flat_map(|s| s.entries.into_iter().map(move |e| ((s.name.clone(), e.name), e.line)))
                     .collect();
                 let warnings = mistakes.into_warnings();
-                Ok(Self { path: path.to_owned(), lines, options, remote, policy, enrolment, fingerprint, warnings })
+                let path = path.to_owned();
+                Ok(Self { path, lines, options, remote, policy, enrolment, gateways, fingerprint, warnings })
             }
             Some(_) | None => Err(mistakes),
         }
@@ -182,6 +187,20 @@ impl Config {
         let is_written = |secret: &ServiceSecret| matches!(secret, ServiceSecret::Written(_));
         self.remote.fixed.is_some()
             || self.secrets().iter().any(|(_, option, secret)| *option != "ikey" && is_written(secret))
+    }
+
+    /// The same, as a gateway is served: its log goes to `destination`.
+    pub fn logging_to(mut self, destination: Destination) -> Self {
+        self.options.logging.destination = destination;
+        self
+    }
+
+    /// The same, where a program checks the password first: what is remembered of a dialogue that began without that is
+    /// of another configuration.
+    pub fn behind_first_factor(mut self, gateway: &str) -> Self {
+        let hash = Sha256::new().chain_update(self.fingerprint).chain_update(b"first factor ").chain_update(gateway);
+        self.fingerprint = *hash.finalize().first_chunk().unwrap_or(&self.fingerprint);
+        self
     }
 
     /// What the configuration says, in short: another one wherever a decision could be another.

@@ -113,4 +113,17 @@ pub struct Request {
     pub session_cookie: SessionCookie,
     /// How long the gateway waits, where it says so.
     pub deadline: Option<Duration>,
+    pub dialogue: Dialogue,
+}
+
+/// Whether the claimant can be asked anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialogue {
+    /// As the configuration says of the session's protocol.
+    #[default]
+    ByProtocol,
+    /// The gateway shows a question, and comes again with the answer.
+    Open,
+    /// The gateway takes yes or no.
+    Closed,
 }

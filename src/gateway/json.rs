@@ -12,7 +12,7 @@ use super::{Greeting, Inbound, Protocol, RequestId, Said};
 use crate::domain::action::Told;
 use crate::domain::fault::Fault;
 use crate::domain::outcome::Remarks;
-use crate::domain::request::{Kind, Request};
+use crate::domain::request::{Dialogue, Kind, Request};
 use crate::domain::secret::Secret;
 use crate::domain::verdict::{Accept, Basis, Echo, Footing, NeedInfo, Reject, Verdict};
 
@@ -325,6 +325,7 @@ impl Fields {
                 Some(0) => return Err(invalid("wrong_value", "deadline_ms: expected at least 1")),
                 other => other.map(Duration::from_millis),
             },
+            dialogue: Dialogue::ByProtocol,
         };
         let unknown = self.names().map(Into::into).collect();
         Ok(Inbound::Decide { id, request: Box::new(request), unknown })

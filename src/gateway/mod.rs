@@ -1,10 +1,18 @@
 //! Who asks: one codec a gateway protocol, over the same requests and verdicts. Nothing of the decision is here.
 
 mod challenge;
+pub mod checkpassword;
+pub mod conduct;
 mod fields;
 pub mod json;
+pub mod once;
+pub mod openvpn;
+pub mod pam_exec;
+pub mod pwauth;
+pub mod radius_exec;
 mod session_cookie;
 pub mod sps;
+pub mod squid;
 mod tree;
 
 use crate::domain::action::Told;

@@ -577,3 +577,10 @@ pub fn skip<T>(why: &str) -> Option<T> {
     let _ = writeln!(io::stderr(), "{why}");
     None
 }
+
+/// Where the program `name` is, if it is there.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    places.map(|place| place.join(name)).find(|path| path.is_file())
+}

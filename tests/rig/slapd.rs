@@ -17,7 +17,7 @@ use std::time::Instant;
 use data_encoding::BASE64;
 
 use super::authority::Certificate;
-use super::services::skip;
+use super::services::{program, skip};
 use super::{PATIENCE, TemporaryDirectory};
 
 pub const BASE: &str = "dc=corp,dc=example";
@@ -241,12 +241,6 @@ impl Drop for Slapd {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-    places.map(|place| place.join(name)).find(|path| path.is_file())
 }
 
 fn free_port() -> u16 {

@@ -3,11 +3,10 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 
 use super::Message;
+use crate::child;
 use crate::client::ClientError;
 use crate::client::diagnosis::Finding;
 use crate::clock;
@@ -37,18 +36,8 @@ impl Program {
             Argument::Target => message.target.text(),
             Argument::Origin => message.origin,
         });
-        let mut child = Command::new(program)
-            .args(arguments)
-            .env_clear()
-            .current_dir("/")
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
+        let (mut child, group) = child::start(program, arguments, Stdio::null())
             .map_err(|error| ClientError::Unusable(format!("command: {}: {error}", program.display())))?;
-        let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
         let stdin = child.stdin.take();
         let run = async {
             if let Some(mut stdin) = stdin {
@@ -87,24 +76,5 @@ impl Program {
             Ok(false) => Finding::wrong("command", format!("{} is no file", program.display()), remedy),
             Err(error) => Finding::wrong("command", format!("{}: {error}", program.display()), remedy),
         }]
-    }
-}
-
-/// What was started: killed where nobody waits for it any more.
-struct Group(Option<Pid>);
-
-impl Group {
-    /// Its leader has ended, and its number may be somebody else's.
-    fn release(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(leader) = self.0 {
-            // Where there is none any more, nothing is to be done.
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
     }
 }

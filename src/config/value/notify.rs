@@ -213,6 +213,16 @@ pub enum Argument {
     Origin,
 }
 
+impl Argument {
+    /// The argument, where it is always the same.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Target | Self::Origin => None,
+        }
+    }
+}
+
 impl Value for CommandLine {
     fn expected() -> String {
         "the absolute path of a program and its arguments, such as /usr/local/bin/send-sms {target}".into()

@@ -6,7 +6,7 @@ use super::super::tree::Json;
 use super::COOKIE;
 use crate::domain::fault::Fault;
 use crate::domain::foreign::Foreign;
-use crate::domain::request::{Kind, Request};
+use crate::domain::request::{Dialogue, Kind, Request};
 use crate::domain::secret::Secret;
 
 /// What every hook takes.
@@ -70,6 +70,7 @@ pub fn read(hook: Kind, mut arguments: Fields) -> Result<Request, Fault> {
         session_cookie: session_cookie::read(arguments.take("session_cookie"))
             .map_err(|kind| wrong("session_cookie", "an object", kind))?,
         deadline: None,
+        dialogue: Dialogue::ByProtocol,
     };
     check_protocol(&request)?;
     Ok(request)
@@ -114,7 +115,7 @@ fn check_name(place: &str, name: Option<&Json>) -> Result<(), Fault> {
 
 /// Without a protocol nobody can tell whether the claimant can be asked, nor what belongs to a name of the target.
 fn check_protocol(request: &Request) -> Result<(), Fault> {
-    let Request { kind, name: _, session, answers, cookie: _, session_cookie: _, deadline: _ } = request;
+    let Request { kind, name: _, session, answers, cookie: _, session_cookie: _, deadline: _, dialogue: _ } = request;
     if session.protocol.is_some() {
         return Ok(());
     }
