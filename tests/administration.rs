@@ -1166,7 +1166,7 @@ fn the_help_of_each_command_tells_its_options() {
         ("doctor", &["json", "gateway"]),
         ("explain", &["at", "json", "gateway"]),
         ("example", &[]),
-        ("gateway", &[]),
+        ("gateway", &["append-otp", "field", "wait", "min-runtime", "on-error", "log", "concurrent"]),
         ("keys", &[]),
         ("keys generate", &[]),
         ("keys rotate", &[]),
@@ -1198,7 +1198,7 @@ fn the_help_of_each_command_tells_its_options() {
 fn no_option_and_no_argument_takes_a_secret() {
     let known = [
         "PATH", "TEXT", "USER", "ID", "ADDRESS", "DIR", "FILE", "SHELL", "CLIENT", "TIME", "NAME", "STATE", "LABEL",
-        "COUNT", "FORM", "SECONDS",
+        "COUNT", "FORM", "SECONDS", "SEP", "WHAT", "MS", "WHERE", "ARGUMENT",
     ];
     for page in pages() {
         let words = page.words.join(" ");
