@@ -16,6 +16,8 @@
 //!
 //! `contract` in the tests of this module holds every backend to it.
 
+mod columns;
+pub mod postgres;
 pub mod rehearsal;
 pub mod sqlite;
 
@@ -168,6 +170,8 @@ pub enum StoreError {
     Foreign { path: PathBuf, reason: String },
     #[error("another program holds the store locked")]
     Busy,
+    #[error("the database is not reached: {0}")]
+    Unreachable(String),
     #[error("the disk is full")]
     Full,
     #[error("the store cannot be written: {0}")]
