@@ -28,6 +28,11 @@ const RACERS: usize = 16;
 /// Makes a new empty store, and opens it as often as it is asked to.
 pub trait Backend: Sync {
     fn open(&self) -> Box<dyn Store>;
+
+    /// Whether what was not settled is lost with the process: it is gathered until then.
+    fn gathers(&self) -> bool {
+        true
+    }
 }
 
 pub fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -115,7 +120,9 @@ pub fn holds(backend: &dyn Backend) {
     what_is_looked_up_is_counted_apart(backend);
     slots_are_taken_up_to_the_limit(backend);
     a_verification_is_used_again_as_often_as_the_rule_says(backend);
-    what_was_not_settled_is_not_there(backend);
+    if backend.gathers() {
+        what_was_not_settled_is_not_there(backend);
+    }
 }
 
 fn what_is_added_is_found(backend: &dyn Backend) {

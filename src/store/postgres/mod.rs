@@ -374,3 +374,61 @@ impl Store for PostgresStore {
         })
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test ends where its cluster fails")]
+#[expect(dead_code, reason = "the tests through the executable use the rest")]
+#[path = "../../../tests/rig/postgres.rs"]
+mod cluster;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::cluster::Cluster;
+    use super::*;
+    use crate::store::contract::{Backend, LIMITS, holds};
+
+    /// A database whose sessions begin with an isolation level.
+    struct Database {
+        url: String,
+    }
+
+    impl Database {
+        fn place(&self) -> Where {
+            let (patience, statement) = (Duration::from_secs(30), Duration::from_secs(30));
+            Where::of(&Settings { url: &self.url, password: None, connections: 2, patience, statement }).unwrap()
+        }
+    }
+
+    impl Backend for Database {
+        fn open(&self) -> Box<dyn Store> {
+            Box::new(PostgresStore::open(&self.place(), None, LIMITS).unwrap())
+        }
+
+        fn gathers(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn the_contract_holds_at_every_isolation_level() {
+        let directory = std::env::temp_dir().join(format!("countersign-postgres-{}", std::process::id()));
+        let Some(cluster) = Cluster::start(&directory) else {
+            let allowed = std::env::var_os("COUNTERSIGN_NOTHING_SKIPPED").is_none();
+            assert!(allowed, "PostgreSQL is missing; run: apt-get install postgresql");
+            eprintln!("skipped: PostgreSQL is missing; run: apt-get install postgresql");
+            return;
+        };
+        for level in ["read committed", "repeatable read", "serializable"] {
+            let name = level.replace(' ', "_");
+            cluster.create(&name);
+            let option = level.replace(' ', "%5C%20");
+            let url = cluster.url(&name, &format!("?options=-c%20default_transaction_isolation%3D{option}"));
+            let database = Database { url };
+            assert_eq!(PostgresStore::migrate(&database.place(), None, [0; 4]).unwrap(), (0, schema::newest()));
+            assert_eq!(PostgresStore::migrate(&database.place(), None, [9; 4]).unwrap().0, schema::newest());
+            holds(&database);
+        }
+    }
+}

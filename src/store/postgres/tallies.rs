@@ -53,9 +53,10 @@ impl Tallies {
         let mut places = Vec::new();
         for place in self.in_order(origin) {
             // There from now on, and ours until the end of the transaction.
-            let statement = "INSERT INTO throttle (key, failures, last, lasting, expires) VALUES ($1, 0, $2, $3, 0) \
+            let statement = "INSERT INTO throttle (key, failures, last, lasting, expires) VALUES ($1, 0, $2, $3, $4) \
                              ON CONFLICT (key) DO UPDATE SET failures = throttle.failures RETURNING failures, last";
-            let parameters: Parameters<'_> = &[&place.key.as_slice(), &integer(now), &place.kind()];
+            // Not one that has run out: nobody forgets it before it is written.
+            let parameters: Parameters<'_> = &[&place.key.as_slice(), &integer(now), &place.kind(), &i64::MAX];
             let row = query_opt(tx, statement, parameters).await?;
             let tally = row.as_ref().map(tally).transpose()?.filter(|tally| tally.failures > 0);
             places.push((place, tally));
