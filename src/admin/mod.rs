@@ -27,6 +27,7 @@ mod proof;
 mod qr;
 mod recovery;
 mod serve;
+mod store;
 mod target;
 mod unlock;
 
@@ -116,6 +117,9 @@ enum Command {
     Explain(explain::Args),
     /// Print plugin.ini.example: every option with its meaning and default
     Example,
+    /// Make, move, check and sweep what is remembered
+    #[command(subcommand)]
+    Store(store::Command),
     /// Make, rotate and verify the master key
     #[command(subcommand)]
     Keys(keys::Command),
@@ -232,6 +236,7 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
         Command::Explain(args) => explain::run(&args, &config, clock, out),
         Command::Example => Ok(out.write_all(crate::config::example::text().as_bytes())?),
         Command::Keys(command) => keys::run(&command, &config, out),
+        Command::Store(command) => store::run(&command, &config, clock, out),
         Command::Demo => demo::run(out),
         Command::Completions(args) => documents::completions(&args, out),
         Command::Man(args) => documents::man(&args, out),

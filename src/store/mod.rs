@@ -17,6 +17,7 @@
 //! `contract` in the tests of this module holds every backend to it.
 
 mod columns;
+pub mod moving;
 pub mod postgres;
 pub mod rehearsal;
 pub mod sqlite;
@@ -26,7 +27,7 @@ pub(crate) mod contract;
 
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -197,6 +198,29 @@ impl From<FileError> for StoreError {
             | FileError::NotText(_) => Self::File(error.to_string()),
         }
     }
+}
+
+/// Which log of changes is worth moving into the store's file, where the backend has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    Any,
+    /// One that later processes would notice having to read.
+    Long,
+}
+
+/// A store that was opened as plugin.ini says.
+pub trait Opened: Store {
+    /// The id of the master key that it was sealed under when it was opened.
+    fn opened_under(&self) -> [u8; 4];
+
+    /// The directory in which it is, where it is on this machine.
+    fn directory(&self) -> Option<&Path>;
+
+    /// Housekeeping of a process that ends now.
+    ///
+    /// # Errors
+    /// Where something was left to the next process; nothing is lost by it.
+    fn close(&self, log: Log) -> Result<(), StoreError>;
 }
 
 /// The state that outlives a request. See the module for the contract.

@@ -5,15 +5,20 @@
 //! locks for as long as the slowest of them gathers.
 
 mod connect;
+mod moving;
 mod rows;
 mod schema;
 mod tallies;
 mod worker;
 
+use std::path::Path;
+
 use rustls::ClientConfig;
 
+use super::moving::Identity;
 use super::{
-    Added, Again, Answer, Consumed, Credit, Limits, Mark, Origin, Rank, Renamed, Ruling, Store, StoreError, UnlockKey,
+    Added, Again, Answer, Consumed, Credit, Limits, Log, Mark, Opened, Origin, Rank, Renamed, Ruling, Store,
+    StoreError, UnlockKey,
 };
 use crate::domain::authenticator::{Authenticator, AuthenticatorId, Standing, Tombstone};
 use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
@@ -22,6 +27,7 @@ use crate::domain::outcome::Limit;
 use crate::domain::time::UnixTime;
 use crate::policy::cache::{CacheRule, Remembered};
 pub use connect::{Settings, Where};
+pub use moving::Filling;
 use rows::Found;
 use tallies::Tallies;
 use worker::Worker;
@@ -47,9 +53,8 @@ impl PostgresStore {
     /// Where it is not reached, there is none, or it is of another version than this program's.
     pub fn open(place: &Where, tls: Option<ClientConfig>, limits: Limits) -> Result<Self, StoreError> {
         let worker = Worker::start(place, tls)?;
-        let missing = || {
-            StoreError::Failed("there is no store in this database; make one: countersign store migrate".to_owned())
-        };
+        let missing =
+            || StoreError::Failed("there is no store in this database; make one: countersign store migrate".to_owned());
         let Meta { version, salt, key_id } = worker.wait(async |tx| meta(tx).await)?.ok_or_else(missing)?;
         let known = schema::newest();
         match version {
@@ -78,22 +83,14 @@ impl PostgresStore {
             // Where there is no table yet, nobody else may make it meanwhile: the statements are such that both may.
             let found = meta(tx).await?.map_or(0, |meta| meta.version);
             let known = schema::newest();
-            for statement in schema::MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)).copied().flatten() {
-                tx.batch_execute(statement).await?;
-            }
+            schema::create(tx, found).await?;
             if found == 0 {
-                let statement = "INSERT INTO meta (one, version, salt, key_id) VALUES (1, $1, $2, $3) ON CONFLICT DO NOTHING";
-                rows::execute(tx, statement, &[&known, &salt.as_slice(), &key_id.as_slice()]).await?;
+                schema::name(tx, Identity { salt, key_id }).await?;
             } else if found < known {
                 rows::execute(tx, "UPDATE meta SET version = $1 WHERE version < $1", &[&known]).await?;
             }
             Ok((found, known.max(found)))
         })
-    }
-
-    /// The id of the master key that the store was sealed under when it was opened.
-    pub const fn opened_under(&self) -> [u8; 4] {
-        self.key_id
     }
 
     /// Runs an operation whose result may be what this program never wrote.
@@ -108,7 +105,8 @@ impl PostgresStore {
 
 /// What is said of the store; `None` where there is none.
 async fn meta(tx: &deadpool_postgres::Transaction<'_>) -> Result<Option<Meta>, tokio_postgres::Error> {
-    let statement = "SELECT 1 FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'meta'";
+    let statement =
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'meta'";
     if tx.query_opt(statement, &[]).await?.is_none() {
         return Ok(None);
     }
@@ -116,6 +114,20 @@ async fn meta(tx: &deadpool_postgres::Transaction<'_>) -> Result<Option<Meta>, t
     let (salt, key_id): (&[u8], &[u8]) = (row.try_get(1)?, row.try_get(2)?);
     let (salt, key_id) = (salt.try_into().unwrap_or_default(), key_id.try_into().unwrap_or_default());
     Ok(Some(Meta { version: row.try_get(0)?, salt, key_id }))
+}
+
+impl Opened for PostgresStore {
+    fn opened_under(&self) -> [u8; 4] {
+        self.key_id
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        None
+    }
+
+    fn close(&self, _log: Log) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 impl Store for PostgresStore {
@@ -369,9 +381,8 @@ impl Store for PostgresStore {
     }
 
     fn set_key_id(&self, id: [u8; 4]) -> Answer<'_, ()> {
-        self.worker.run(async move |tx| {
-            rows::execute(tx, "UPDATE meta SET key_id = $1", &[&id.as_slice()]).await.map(drop)
-        })
+        self.worker
+            .run(async move |tx| rows::execute(tx, "UPDATE meta SET key_id = $1", &[&id.as_slice()]).await.map(drop))
     }
 }
 

@@ -48,18 +48,18 @@ pub async fn query(tx: &Transaction<'_>, statement: &str, parameters: Parameters
 }
 
 /// The same, where it gives one row or none.
-pub async fn query_opt(tx: &Transaction<'_>, statement: &str, parameters: Parameters<'_>) -> Result<Option<Row>, Error> {
+pub async fn query_opt(
+    tx: &Transaction<'_>,
+    statement: &str,
+    parameters: Parameters<'_>,
+) -> Result<Option<Row>, Error> {
     let prepared = tx.prepare_cached(statement).await?;
     tx.query_opt(&prepared, parameters).await
 }
 
 /// `text` as the database takes it: it has no character NUL. Different texts stay different.
 pub fn put(text: &str) -> Cow<'_, str> {
-    if text.contains(['\0', '\\']) {
-        text.replace('\\', "\\\\").replace('\0', "\\0").into()
-    } else {
-        text.into()
-    }
+    if text.contains(['\0', '\\']) { text.replace('\\', "\\\\").replace('\0', "\\0").into() } else { text.into() }
 }
 
 /// The text that [`put`] made `text` of.
@@ -97,7 +97,8 @@ pub async fn guard<'n>(tx: &Transaction<'_>, names: impl IntoIterator<Item = &'n
     // In one order, so that no two wait for each other.
     let numbers: std::collections::BTreeSet<i64> = names.into_iter().map(guard_of).collect();
     for number in numbers {
-        let statement = "INSERT INTO guard (number, turn) VALUES ($1, 0) ON CONFLICT (number) DO UPDATE SET turn = guard.turn + 1";
+        let statement =
+            "INSERT INTO guard (number, turn) VALUES ($1, 0) ON CONFLICT (number) DO UPDATE SET turn = guard.turn + 1";
         execute(tx, statement, &[&number]).await?;
     }
     Ok(())
@@ -164,9 +165,8 @@ pub async fn consume_step(
 pub async fn add(tx: &Transaction<'_>, new: &[(Authenticator, Vec<Vec<u8>>)]) -> Result<Added, Error> {
     guard(tx, new.iter().map(|(authenticator, _)| authenticator.subscriber.as_str())).await?;
     for (at, (authenticator, _)) in new.iter().enumerate() {
-        let same = |other: &Authenticator| {
-            other.subscriber == authenticator.subscriber && other.label == authenticator.label
-        };
+        let same =
+            |other: &Authenticator| other.subscriber == authenticator.subscriber && other.label == authenticator.label;
         let is_twice = new.iter().take(at).any(|(other, _)| same(other));
         if is_twice || label_is_taken(tx, authenticator).await? {
             return Ok(Added::LabelTaken);
@@ -378,8 +378,7 @@ pub async fn open_challenge(tx: &Transaction<'_>, new: &Challenge) -> Result<(),
     let statement = "DELETE FROM challenge WHERE id IN (SELECT id FROM challenge WHERE expires <= $1 \
                      ORDER BY expires LIMIT 16 FOR UPDATE SKIP LOCKED)";
     execute(tx, statement, &[&integer(forgotten)]).await?;
-    let statement =
-        format!("INSERT INTO challenge ({CHALLENGE}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+    let statement = format!("INSERT INTO challenge ({CHALLENGE}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
     let parameters: Parameters<'_> = &[
         &put(&id.0),
         &put(subscriber.as_str()),
@@ -409,8 +408,7 @@ pub async fn challenges(
     limit: u32,
     now: UnixTime,
 ) -> Found<Vec<Challenge>> {
-    let statement =
-        format!("SELECT {CHALLENGE} FROM challenge WHERE purpose = $1 AND id > $2 ORDER BY id LIMIT $3");
+    let statement = format!("SELECT {CHALLENGE} FROM challenge WHERE purpose = $1 AND id > $2 ORDER BY id LIMIT $3");
     let after = after.map_or("", |id| &id.0);
     let rows = query(tx, &statement, &[&purpose.word(), &put(after), &i64::from(limit)]).await?;
     let mut read = Vec::with_capacity(rows.len());
@@ -424,8 +422,7 @@ pub async fn challenges(
 }
 
 pub async fn forget_challenges(tx: &Transaction<'_>, now: UnixTime) -> Result<usize, Error> {
-    let statement =
-        "DELETE FROM challenge WHERE expires <= $1 OR state IN ('used', 'failed', 'expired', 'cancelled')";
+    let statement = "DELETE FROM challenge WHERE expires <= $1 OR state IN ('used', 'failed', 'expired', 'cancelled')";
     Ok(usize::try_from(execute(tx, statement, &[&integer(now)]).await?).unwrap_or(usize::MAX))
 }
 
@@ -574,8 +571,7 @@ pub async fn remember_verification(
     let statement = "INSERT INTO verified (key, subscriber, verified, used, uses, expires) VALUES ($1, $2, $3, $3, 0, $4) \
                      ON CONFLICT (key) DO UPDATE SET subscriber = excluded.subscriber, verified = excluded.verified, \
                      used = excluded.used, uses = 0, expires = excluded.expires";
-    let parameters: Parameters<'_> =
-        &[&key, &put(subscriber.as_str()), &integer(UnixTime(now)), &integer(expires)];
+    let parameters: Parameters<'_> = &[&key, &put(subscriber.as_str()), &integer(UnixTime(now)), &integer(expires)];
     execute(tx, statement, parameters).await.map(drop)
 }
 

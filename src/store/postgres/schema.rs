@@ -1,6 +1,12 @@
 //! The tables, and how an older store becomes this one. Only what PostgreSQL and the distributed engines that speak its
 //! protocol understand alike: no stored procedures, no advisory locks, no types of their own.
 
+use deadpool_postgres::Transaction;
+use tokio_postgres::Error;
+
+use super::rows::execute;
+use crate::store::moving::Identity;
+
 /// The migrations, oldest first: the schema version is how many were applied. They go forward only, and none that was
 /// released ever changes.
 ///
@@ -34,4 +40,19 @@ pub const MIGRATIONS: &[&[&str]] = &[&[
 /// The version of the newest schema.
 pub fn newest() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+/// Makes what is missing behind version `found`.
+pub async fn create(tx: &Transaction<'_>, found: i64) -> Result<(), Error> {
+    for statement in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)).copied().flatten() {
+        tx.batch_execute(statement).await?;
+    }
+    Ok(())
+}
+
+/// Says whose store it is, from which moment on it is one.
+pub async fn name(tx: &Transaction<'_>, identity: Identity) -> Result<(), Error> {
+    let Identity { salt, key_id } = identity;
+    let statement = "INSERT INTO meta (one, version, salt, key_id) VALUES (1, $1, $2, $3) ON CONFLICT DO NOTHING";
+    execute(tx, statement, &[&newest(), &salt.as_slice(), &key_id.as_slice()]).await.map(drop)
 }

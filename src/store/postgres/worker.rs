@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts, Transaction};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts, Transaction,
+};
 use rustls::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::error::SqlState;
@@ -41,8 +43,7 @@ impl Worker {
             place.way(tls),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
-        let timeouts =
-            Timeouts { wait: Some(place.patience), create: Some(place.patience), recycle: Some(RECYCLE) };
+        let timeouts = Timeouts { wait: Some(place.patience), create: Some(place.patience), recycle: Some(RECYCLE) };
         let pool = Pool::builder(manager)
             .max_size(place.connections)
             .runtime(Runtime::Tokio1)
