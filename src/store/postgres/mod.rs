@@ -420,6 +420,11 @@ mod tests {
         fn gathers(&self) -> bool {
             false
         }
+
+        /// Each is a transaction of its own.
+        fn strangers(&self) -> u32 {
+            5_000
+        }
     }
 
     #[test]
