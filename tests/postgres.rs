@@ -2,49 +2,22 @@
 #![cfg(debug_assertions)]
 #![expect(clippy::unwrap_used, reason = "a test ends where its helpers fail")]
 
-#[path = "rig/postgres.rs"]
-mod postgres;
 #[expect(dead_code, reason = "no test uses all of the rig")]
 mod rig;
 
 use std::process::Command;
-use std::sync::Barrier;
 use std::thread;
 
-use postgres::Cluster;
-use rig::services::skip;
+use rig::grounds::{cluster, home_on};
 use rig::{Gateway, Home, Phone, attempt, now, request};
 use serde_json::json;
 
-/// A cluster of this test's own, and homes of gateways that share a database in it.
-fn cluster(name: &str) -> Option<Cluster> {
-    let directory = std::env::temp_dir().join(format!("countersign-test-postgres-{name}-{}", std::process::id()));
-    match Cluster::start(&directory) {
-        Some(cluster) => {
-            cluster.create("mfa");
-            Some(cluster)
-        }
-        None => skip("skipped: there is no PostgreSQL; run: apt-get install postgresql"),
-    }
-}
-
-/// A gateway's home on the database of `cluster`, with the key of `like` where there is one.
-fn gateway(cluster: &Cluster, like: Option<&Home>) -> Home {
-    let home = Home::init();
-    if let Some(other) = like {
-        home.keep("master.key", &std::fs::read_to_string(other.dir().join("master.key")).unwrap());
-    }
-    home.set("plugin", "store", &cluster.url("mfa", ""));
-    home.run(&["store", "migrate"], "").ok();
-    home
-}
-
 #[test]
 fn gateways_that_share_a_store_decide_as_one() {
-    let Some(cluster) = cluster("one") else { return };
+    let Some(cluster) = cluster() else { return };
     let phone = Phone::new(1);
-    let first = gateway(&cluster, None);
-    let second = gateway(&cluster, Some(&first));
+    let first = home_on(&cluster, None);
+    let second = home_on(&cluster, Some(&first));
     first.import("alice", &phone);
     let code = phone.fresh_code();
     assert_eq!(second.ask_one(&attempt(1, "alice", &code)).told(), "accept");
@@ -54,7 +27,7 @@ fn gateways_that_share_a_store_decide_as_one() {
     let answer =
         json!({"session_id": "s", "cookie": asked.cookie(), "key_value_pairs": {"otp": phone.wrong_code(now())}});
     assert_eq!(second.ask_one(&request(2, "alice", answer)).code(), "wrong_code");
-    let stranger = gateway(&cluster, Some(&first));
+    let stranger = home_on(&cluster, Some(&first));
     stranger.keep("master.key", &std::fs::read_to_string(Home::init().dir().join("master.key")).unwrap());
     let refused = stranger.run(&["serve"], "");
     assert_eq!(refused.status, Some(78), "{}", refused.stderr);
@@ -62,43 +35,9 @@ fn gateways_that_share_a_store_decide_as_one() {
 }
 
 #[test]
-fn of_many_processes_with_one_code_one_is_let_in() {
-    let Some(cluster) = cluster("race") else { return };
-    let home = gateway(&cluster, None);
-    let rounds = std::env::var("COUNTERSIGN_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
-    for round in 0..rounds {
-        let (user, phone) = (format!("user{round}"), Phone::new(round));
-        home.import(&user, &phone);
-        let code = phone.fresh_code();
-        let racers = 64;
-        let start = Barrier::new(racers);
-        let accepts = thread::scope(|scope| {
-            let asked: Vec<_> = (0..racers)
-                .map(|_| {
-                    let mut gateway = Gateway::start(&home);
-                    let (start, user, code) = (&start, &user, &code);
-                    scope.spawn(move || {
-                        gateway.sync();
-                        start.wait();
-                        gateway.ask(&attempt(1, user, code)).told()
-                    })
-                })
-                .collect();
-            let told: Vec<String> = asked.into_iter().map(|asked| asked.join().unwrap()).collect();
-            assert!(
-                told.iter().all(|told| told == "accept" || told.starts_with("authentication_failure/")),
-                "{told:?}"
-            );
-            told.iter().filter(|told| *told == "accept").count()
-        });
-        assert_eq!(accepts, 1, "round {round}");
-    }
-}
-
-#[test]
 fn a_database_that_goes_is_a_fault_and_lets_nobody_in() {
-    let Some(mut cluster) = cluster("gone") else { return };
-    let (home, phone) = (gateway(&cluster, None), Phone::new(3));
+    let Some(mut cluster) = cluster() else { return };
+    let (home, phone) = (home_on(&cluster, None), Phone::new(3));
     home.import("alice", &phone);
     home.set("plugin", "deadline", "5");
     let mut gateway = Gateway::start(&home);
@@ -121,8 +60,8 @@ fn a_database_that_goes_is_a_fault_and_lets_nobody_in() {
 
 #[test]
 fn a_database_that_holds_everything_up_costs_no_verdict() {
-    let Some(cluster) = cluster("held") else { return };
-    let (home, phone) = (gateway(&cluster, None), Phone::new(4));
+    let Some(cluster) = cluster() else { return };
+    let (home, phone) = (home_on(&cluster, None), Phone::new(4));
     home.import("alice", &phone);
     home.append("[postgres]\nstatement_timeout = 2\n");
     let mut gateway = Gateway::start(&home);
@@ -148,7 +87,7 @@ fn a_database_that_holds_everything_up_costs_no_verdict() {
 
 #[test]
 fn a_store_moves_with_everything_that_was_used_and_counted() {
-    let Some(cluster) = cluster("moved") else { return };
+    let Some(cluster) = cluster() else { return };
     let home = Home::init();
     let (alice, bob, carol) = (Phone::new(5), Phone::new(6), Phone::new(7));
     home.import("carol", &carol);
@@ -185,7 +124,7 @@ fn a_store_moves_with_everything_that_was_used_and_counted() {
 
 #[test]
 fn what_is_wrong_with_the_database_is_told_with_what_to_do() {
-    let Some(cluster) = cluster("told") else { return };
+    let Some(cluster) = cluster() else { return };
     let home = Home::init();
     for (url, why) in [
         (cluster.url("mfa", ""), "make one: countersign store migrate"),
