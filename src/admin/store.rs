@@ -62,11 +62,12 @@ fn migrate(config: &Config, out: &mut impl Write) -> Result<(), AdminError> {
         }
     };
     setup::check_key(config, &sealer, setup::store(config)?.opened_under())?;
-    Ok(match from {
-        0 => writeln!(out, "made a store of schema version {to}")?,
-        from if from == to => writeln!(out, "the store is up to date: schema version {to}")?,
-        from => writeln!(out, "brought the store from schema version {from} to {to}")?,
-    })
+    let done = match from {
+        0 => format!("made a store of schema version {to}"),
+        from if from == to => format!("the store is up to date: schema version {to}"),
+        from => format!("brought the store from schema version {from} to {to}"),
+    };
+    Ok(writeln!(out, "{done}")?)
 }
 
 fn copy(config: &Config, from: &str, to: &str, out: &mut impl Write) -> Result<(), AdminError> {

@@ -63,14 +63,11 @@ impl Where {
             return Err(wrong("names no server"));
         }
         let is_here = servers.iter().all(|(host, _)| is_here(host));
-        let is_secured = match named.get_ssl_mode() {
-            SslMode::Disable if !is_here => {
-                return Err(wrong("says sslmode=disable: everything would go over the network in clear"));
-            }
-            SslMode::Disable => false,
-            SslMode::Require => true,
-            _ => !is_here,
-        };
+        let mode = named.get_ssl_mode();
+        if mode == SslMode::Disable && !is_here {
+            return Err(wrong("says sslmode=disable: everything would go over the network in clear"));
+        }
+        let is_secured = mode != SslMode::Disable && (mode == SslMode::Require || !is_here);
         let mut config = Config::new();
         if let Some(password) = settings.password {
             // Goes to the database that asks for it.

@@ -387,7 +387,6 @@ impl Store for PostgresStore {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test ends where its cluster fails")]
 #[expect(dead_code, reason = "the tests through the executable use the rest")]
 #[path = "../../../tests/rig/postgres.rs"]
 mod cluster;
