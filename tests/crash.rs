@@ -3,7 +3,11 @@
 //!
 //! `COUNTERSIGN_KILLS` says how often; `COUNTERSIGN_SEED` repeats a run.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where its helpers fail")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test ends where its helpers fail, and says what it did"
+)]
 
 #[expect(dead_code, reason = "no test uses all of the rig")]
 mod rig;
