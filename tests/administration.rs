@@ -928,9 +928,14 @@ fn a_throttled_user_is_shown_and_heard_again_after_unlock() {
     assert!(text.contains(&format!("heard in {wait} s")) && text.contains("countersign unlock"), "{text}");
     assert_eq!(home.ask_one(&attempt(8, "alice", &phone.code_at(NOW, 0))).code(), "throttled");
 
+    let locked = home.run(&["lock", "list"], "").ok().stdout;
+    assert!(locked.starts_with("alice: codes are heard again in ") && locked.lines().count() == 1, "{locked}");
+    let locked: Value = serde_json::from_str(&home.run(&["lock", "list", "--json"], "").ok().stdout).unwrap();
+    assert_eq!((&locked[0]["user"], &locked[0]["what"]), (&json!("alice"), &json!("codes")), "{locked}");
     let text = home.run(&["unlock", "ALICE"], "").ok().stdout;
     assert_eq!(text, "alice: the failures are forgotten\n");
     assert_eq!(home.run(&["unlock", "alice"], "").ok().stdout, "alice: there were no failures\n");
+    assert_eq!(home.run(&["lock", "list"], "").ok().stdout, "nobody who is enrolled has to wait\n");
     assert_eq!(show(&home, "alice").retry_after_s, 0);
     assert_eq!(home.ask_one(&attempt(9, "alice", &phone.code_at(NOW, 0))).told(), "accept");
 }
@@ -1150,6 +1155,8 @@ fn the_help_of_each_command_tells_its_options() {
         ("recovery count", &["json"]),
         ("bypass", &["for", "uses", "reason", "json"]),
         ("ticket", &["for", "json"]),
+        ("lock", &[]),
+        ("lock list", &["json"]),
         ("unlock", &["source"]),
         ("challenge", &[]),
         ("challenge request", &["purpose", "binding", "lifetime", "json"]),

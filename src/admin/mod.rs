@@ -22,6 +22,7 @@ mod init;
 mod inquiry;
 mod keys;
 mod list;
+mod lock;
 mod page;
 mod proof;
 mod qr;
@@ -101,6 +102,9 @@ enum Command {
     Bypass(handed::BypassArgs),
     /// Hand out a code by which USER may enrol at the login, where that takes one (enrolment_ticket)
     Ticket(handed::TicketArgs),
+    /// Who has to wait after failures
+    #[command(subcommand)]
+    Lock(lock::Command),
     /// Forget the failures of a user or a source address, so that the next attempt is heard
     Unlock(unlock::Args),
     /// Have an action of another program confirmed, once, by a user's second factor
@@ -228,6 +232,7 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
         Command::Recovery(command) => recovery::run(&command, &config, clock, out),
         Command::Bypass(args) => handed::bypass(&args, &config, clock, out),
         Command::Ticket(args) => handed::ticket(&args, &config, clock, out),
+        Command::Lock(command) => lock::run(&command, &config, clock, out),
         Command::Unlock(args) => unlock::run(&args, &config, out),
         Command::Challenge(command) => challenge::run(&command, &config, clock, out),
         Command::Check(args) => check::run(&args, &config, out),
