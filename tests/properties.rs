@@ -1,5 +1,5 @@
 //! What holds for any numbers, names and times: the arithmetic of window, throttle, cache and names. `PROPTEST_CASES=N` tries
-//! more of them; what failed once is tried first from then on (proptest-regressions).
+//! more of them. What fails is printed in its smallest form, and belongs into a test of its own.
 
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ fn parameters() -> impl Strategy<Value = Totp> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_wait_is_never_longer_than_the_longest_and_over_when_it_is_over(
         rule in rule(), failures in any::<u32>(), last in time(), now in time(),
@@ -84,12 +86,10 @@ proptest! {
     #[test]
     fn a_code_is_found_in_the_window_and_nowhere_else(
         parameters in parameters(), secret in prop::collection::vec(any::<u8>(), 16..64),
-        now in time(), window in 0_u64..=FAR, offset in -20_i64..=20,
+        now in prop_oneof![0_u64..100_000, 1_700_000_000_u64..1_900_000_000, 0..u64::MAX / 2], window in 0_u64..=FAR, offset in -20_i64..=20,
     ) {
         let verifier = Verifier::new(parameters, &Secret::new(secret)).unwrap();
         let step = verifier.step(UnixTime(now)).saturating_add_signed(offset);
-        // Beyond it, a step has no time any more.
-        prop_assume!(step < u64::MAX / parameters.period - 2 * FAR);
         let code = verifier.code(step);
         let current = verifier.step(UnixTime(now));
         match verifier.find(&code, UnixTime(now), window) {
