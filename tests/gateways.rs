@@ -17,6 +17,8 @@
 
 #[path = "gateways/apache.rs"]
 mod apache;
+#[path = "gateways/dovecot.rs"]
+mod dovecot;
 #[path = "gateways/logins.rs"]
 mod logins;
 #[expect(dead_code, reason = "not every gateway needs all of it")]
@@ -31,5 +33,5 @@ mod rig;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    table::run(&[apache::GATEWAY])
+    table::run(&[apache::GATEWAY, dovecot::GATEWAY])
 }
