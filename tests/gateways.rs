@@ -21,6 +21,8 @@ mod apache;
 mod dovecot;
 #[path = "gateways/logins.rs"]
 mod logins;
+#[path = "gateways/pam_exec.rs"]
+mod pam_exec;
 #[expect(dead_code, reason = "not every gateway needs all of it")]
 #[path = "gateways/stage.rs"]
 mod stage;
@@ -33,5 +35,5 @@ mod rig;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    table::run(&[apache::GATEWAY, dovecot::GATEWAY])
+    table::run(&[apache::GATEWAY, dovecot::GATEWAY, pam_exec::GATEWAY])
 }
