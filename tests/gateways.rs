@@ -15,6 +15,15 @@
     reason = "a test ends where its helpers fail, and says what it found"
 )]
 
+#[path = "gateways/apache.rs"]
+mod apache;
+#[path = "gateways/dovecot.rs"]
+mod dovecot;
+#[path = "gateways/logins.rs"]
+mod logins;
+#[path = "gateways/pam_exec.rs"]
+mod pam_exec;
+#[expect(dead_code, reason = "not every gateway needs all of it")]
 #[path = "gateways/stage.rs"]
 mod stage;
 #[path = "gateways/table.rs"]
@@ -26,5 +35,5 @@ mod rig;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    table::run(&[])
+    table::run(&[apache::GATEWAY, dovecot::GATEWAY, pam_exec::GATEWAY])
 }

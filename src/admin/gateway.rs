@@ -1,5 +1,6 @@
 //! `countersign gateway NAME`: the same decision as `serve`, in the language of another gateway.
 
+mod left;
 mod once;
 
 use std::ffi::OsString;

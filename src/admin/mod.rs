@@ -44,6 +44,7 @@ use thiserror::Error;
 use crate::clock::Clock;
 use crate::config::{Mistake, Mistakes};
 use crate::files::FileError;
+use crate::log;
 use crate::store::StoreError;
 
 /// Where the configuration is looked for when nobody says.
@@ -204,6 +205,10 @@ pub fn main() -> ExitCode {
         Ok(cli) => finish(run(cli)),
         Err(error) => {
             let status = if error.use_stderr() { 64 } else { 0 };
+            if error.use_stderr() && std::env::args_os().nth(1).is_some_and(|command| command == "gateway") {
+                // Few gateways keep what is written to standard error.
+                log::last_words(None, error.to_string().lines().next().unwrap_or_default());
+            }
             // Where neither output can be written, the status is all that is left.
             let _ = error.print();
             ExitCode::from(status)

@@ -113,10 +113,10 @@ impl Conduct {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn conduct(append_otp: Option<&str>, field: PasswordField, has_first_factor: bool) -> Conduct {
+    pub fn conduct(append_otp: Option<&str>, field: PasswordField, has_first_factor: bool) -> Conduct {
         Conduct {
             append_otp: append_otp.map(str::to_owned),
             field,

@@ -28,6 +28,17 @@ pub enum Input {
     LastArgument,
 }
 
+/// Which part of a login one run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// All of it.
+    Whole,
+    /// It puts the question, and leaves something for the other half.
+    First,
+    /// It takes the answer, with what the first half left.
+    Second,
+}
+
 /// What a gateway gave the process.
 #[derive(Debug)]
 pub struct Given {
@@ -35,6 +46,8 @@ pub struct Given {
     pub arguments: Vec<OsString>,
     pub environment: BTreeMap<OsString, Secret<Vec<u8>>>,
     pub input: Secret<Vec<u8>>,
+    /// What the first half of the same login left, where this is the second.
+    pub left: Option<Secret<Vec<u8>>>,
 }
 
 impl Given {
@@ -62,11 +75,14 @@ impl Answered {
     }
 }
 
-/// What is left behind for the gateway, in this order: files, standard output, a program in our place, the status.
+/// What is left behind for the gateway, in this order: files, what the other half finds, standard
+/// output, a program in our place, the status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parting {
     pub files: Vec<(PathBuf, Vec<u8>)>,
     pub output: Vec<u8>,
+    /// What the second half of the login is to find, where this is the first. It opens nothing.
+    pub left: Option<Vec<u8>>,
     /// Run in place of this process, with these variables besides those that are there.
     pub program: Option<Program>,
     pub status: u8,
@@ -91,6 +107,11 @@ impl Parting {
 pub trait OneShot: Sync {
     /// Where what the claimant typed is.
     fn input(&self) -> Input;
+
+    /// Which part of a login a run with these arguments is.
+    fn half(&self, _arguments: &[OsString]) -> Half {
+        Half::Whole
+    }
 
     /// The request in what was given.
     ///

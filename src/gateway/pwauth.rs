@@ -33,9 +33,13 @@ impl OneShot for Pwauth {
 
     fn read(&self, given: &Given, conduct: &Conduct) -> Result<Request, Fault> {
         // Taken apart into custody of their own.
-        let mut lines = given.input.expose().split(|b| *b == b'\n');
-        let (Some(user), Some(password)) = (lines.next(), lines.next()) else {
-            return Err(invalid("missing_field", "expected a name and a password, each on a line of its own"));
+        let lines: Vec<&[u8]> = given.input.expose().split(|b| *b == b'\n').collect();
+        // A name that holds the end of a line would be another one's name and password.
+        let ([user, password] | [user, password, b""]) = lines.as_slice() else {
+            return Err(invalid(
+                "missing_field",
+                "expected a name and a password, each on a line of its own, and no more",
+            ));
         };
         let password = Secret::new(text(password, "the password")?);
         let mut request = login(text(user, "the name")?, conduct.take_apart(password), Dialogue::Closed);

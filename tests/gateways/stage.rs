@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, lchown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -112,13 +113,21 @@ pub struct Server(pub Child);
 
 impl Server {
     pub fn start(command: &mut Command) -> Self {
-        Self(command.spawn().unwrap())
+        // Some servers signal the whole group when they end.
+        Self(command.process_group(0).spawn().unwrap())
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It has ended already, or nobody needs it any more.
+        // Told to end, a server takes its other processes with it; who does not is ended.
+        let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
+        for _ in 0..500 {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(20));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

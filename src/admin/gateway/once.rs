@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -14,16 +14,19 @@ use std::time::{Duration, Instant};
 use std::{ffi::OsString, thread};
 
 use rustix::fs::OFlags;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 
+use super::left::Place;
 use super::{Prepared, Said, prepare};
 use crate::admin::AdminError;
 use crate::admin::serve::{self, Conversation};
 use crate::clock::{self, Clock};
+use crate::config::value::Destination;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::secret::Secret;
 use crate::gateway::Inbound;
 use crate::gateway::conduct::{Conduct, Name};
-use crate::gateway::once::{Answered, Given, INPUT_LIMIT, Input, OneShot, Parting, Program};
+use crate::gateway::once::{Answered, Given, Half, INPUT_LIMIT, Input, OneShot, Parting, Program};
 use crate::log;
 use crate::serve::once::{self, Once};
 
@@ -33,11 +36,16 @@ const GRACE: Duration = Duration::from_millis(300);
 /// How long what is left to do may go on after the answer.
 const CHORES: Duration = Duration::from_secs(5);
 
+/// Where checkpassword's input is.
+const THIRD: i32 = 3;
+
 /// How the name of a file begins that a gateway made for this one run.
 const TEMPORARY: &[u8] = b"openvpn_";
 
 /// What the deciding thread tells.
 enum News {
+    /// What the gateway gave.
+    Given(Arc<Given>),
     /// How the gateway is served.
     Conduct(Conduct),
     Answered(Answered),
@@ -45,6 +53,12 @@ enum News {
     Failed(AdminError),
     /// Nothing is left to do.
     Done,
+}
+
+/// What is known of a run so far.
+struct Known {
+    given: Arc<Given>,
+    conduct: Conduct,
 }
 
 /// Answers the one question of a gateway, whatever happens, within the time that it waits.
@@ -57,28 +71,40 @@ pub fn run(
     clock: Clock,
 ) -> ExitCode {
     let began = Instant::now();
-    let mut conduct = said.conduct(name);
-    let (given, flaw) = match take(codec.input(), arguments) {
-        Ok(given) => (Arc::new(given), None),
-        Err((given, fault)) => (Arc::new(given), Some(fault)),
-    };
+    let mut known = Known { given: Arc::new(given(arguments.clone())), conduct: said.conduct(name) };
     let destination = said.destination();
-    let news = {
-        let (given, config) = (Arc::clone(&given), config.to_owned());
-        start(move |tell| decide(codec, name, &said, &given, flaw, &config, clock, tell))
-    };
-    let answered = wait(&news, began, &mut conduct).unwrap_or_else(|error| {
+    let config = config.to_owned();
+    let news = start(move |tell| decide(codec, name, &said, arguments, &config, clock, began, tell));
+    let answered = wait(&news, began, &mut known).unwrap_or_else(|error| {
         let text = error.to_string();
-        log::last_words(destination.as_ref(), &text);
+        say(destination.clone(), text.clone());
         Answered::fault(Fault::internal("not_served", text))
     });
-    let parting = codec.part(&given, &answered, &conduct);
-    leave(parting, || {
+    let Known { given, conduct } = known;
+    let rest = || {
         // What was left to do at a service, and the log.
         let _ = news.recv_timeout(CHORES.min(clock::left(began + conduct.wait + GRACE)));
-        let least = began + conduct.min_runtime;
-        thread::sleep(clock::left(least));
+        thread::sleep(clock::left(began + conduct.min_runtime));
+    };
+    let left = leave(&given, codec.part(&given, &answered, &conduct), rest);
+    left.unwrap_or_else(|error| {
+        let text = format!("the gateway does not take the answer: {error}");
+        say(destination, text.clone());
+        let untold = Answered::fault(Fault::internal("not_told", text));
+        ExitCode::from(codec.part(&given, &untold, &conduct).status)
     })
+}
+
+/// Says `text` where it is looked for, and does not wait for a disk that hangs.
+fn say(destination: Option<Destination>, text: String) {
+    let (done, ended) = mpsc::channel();
+    let said = thread::Builder::new().name("say".into()).spawn(move || {
+        log::last_words(destination.as_ref(), &text);
+        let _ = done.send(());
+    });
+    if said.is_ok() {
+        let _ = ended.recv_timeout(GRACE);
+    }
 }
 
 /// Runs `decide` in a thread of its own: a disk that hangs holds that one only.
@@ -95,11 +121,12 @@ fn start(decide: impl FnOnce(&Sender<News>) -> Result<(), AdminError> + Send + '
     news
 }
 
-/// The answer, or why there is none; `conduct` becomes what plugin.ini says.
-fn wait(news: &Receiver<News>, began: Instant, conduct: &mut Conduct) -> Result<Answered, AdminError> {
+/// The answer, or why there is none; `known` becomes what is known by then.
+fn wait(news: &Receiver<News>, began: Instant, known: &mut Known) -> Result<Answered, AdminError> {
     loop {
-        match news.recv_timeout(clock::left(began + conduct.wait + GRACE)) {
-            Ok(News::Conduct(said)) => *conduct = said,
+        match news.recv_timeout(clock::left(began + known.conduct.wait + GRACE)) {
+            Ok(News::Given(given)) => known.given = given,
+            Ok(News::Conduct(conduct)) => known.conduct = conduct,
             Ok(News::Answered(answered)) => return Ok(answered),
             Ok(News::Failed(error)) => return Err(error),
             Err(RecvTimeoutError::Timeout) => {
@@ -117,17 +144,22 @@ fn decide(
     codec: &dyn OneShot,
     name: Name,
     said: &Said,
-    given: &Given,
-    flaw: Option<Fault>,
+    arguments: Vec<OsString>,
     config: &Path,
     clock: Clock,
+    began: Instant,
     tell: &Sender<News>,
 ) -> Result<(), AdminError> {
+    // First of all: nothing was opened yet that could have taken the place of a descriptor that is not there.
+    let mut given = given(arguments);
+    let flaw = take(codec, &mut given).err();
+    let given = Arc::new(given);
+    let _ = tell.send(News::Given(Arc::clone(&given)));
     let Prepared { setup, conduct, first_factor } = prepare(name, said, config)?;
     let _ = tell.send(News::Conduct(conduct.clone()));
     let read = match flaw {
         Some(fault) => Err(fault),
-        None => codec.read(given, &conduct),
+        None => codec.read(&given, &conduct),
     };
     let inbound = match read {
         Ok(request) => Inbound::Decide { id: None, request: Box::new(request), unknown: Vec::new() },
@@ -138,22 +170,30 @@ fn decide(
     // Where nobody waits any more, the answer came too late.
     let protocol = Arc::new(Once::new(inbound, present, move |answered| drop(answer.send(News::Answered(answered)))));
     let streams = || Ok((input, OwnedFd::from(File::options().write(true).open("/dev/null")?)));
-    let deadline = conduct.wait;
+    let deadline = clock::left(began + conduct.wait);
     serve::converse(setup, clock, Conversation { protocol, streams, deadline, first_factor })
 }
 
-/// What the gateway gave; beside it, what is wrong with that.
-fn take(input: Input, arguments: Vec<OsString>) -> Result<Given, (Given, Fault)> {
+/// What the gateway gave without being read.
+fn given(arguments: Vec<OsString>) -> Given {
     let environment = std::env::vars_os().map(|(name, value)| (name, Secret::new(value.into_vec()))).collect();
-    let mut given = Given { arguments, environment, input: Secret::new(Vec::new()) };
-    match read(input, &given.arguments) {
-        Ok(read) if read.expose().len() <= INPUT_LIMIT => {
-            given.input = read;
-            Ok(given)
-        }
-        Ok(_) => Err((given, invalid("input_too_long", format!("more than {INPUT_LIMIT} bytes came")))),
-        Err(error) => Err((given, invalid("no_input", error.to_string()))),
+    Given { arguments, environment, input: Secret::new(Vec::new()), left: None }
+}
+
+/// Reads what there is to read into `given`.
+fn take(codec: &dyn OneShot, given: &mut Given) -> Result<(), Fault> {
+    let read = read(codec.input(), &given.arguments).map_err(|error| invalid("no_input", error.to_string()))?;
+    if read.expose().len() > INPUT_LIMIT {
+        return Err(invalid("input_too_long", format!("more than {INPUT_LIMIT} bytes came")));
     }
+    given.input = read;
+    let failed = |error: io::Error| Fault::internal("halves", format!("the halves of the login: {error}"));
+    match codec.half(&given.arguments) {
+        Half::Whole => {}
+        Half::First => Place::of(given).and_then(|place| place.clear()).map_err(failed)?,
+        Half::Second => given.left = Place::of(given).and_then(|place| place.take()).map_err(failed)?,
+    }
+    Ok(())
 }
 
 fn invalid(code: &'static str, reason: String) -> Fault {
@@ -164,8 +204,7 @@ fn read(input: Input, arguments: &[OsString]) -> io::Result<Secret<Vec<u8>>> {
     match input {
         Input::Nothing => Ok(Secret::new(Vec::new())),
         Input::Standard => read_all(&mut io::stdin().lock()),
-        // Opened anew by its name: no descriptor is taken over that might belong to somebody else.
-        Input::Third => read_all(&mut File::open("/proc/self/fd/3")?),
+        Input::Third => read_all(&mut third()?),
         Input::LastArgument => {
             let path = arguments.last().map(PathBuf::from).filter(|path| path.is_absolute());
             let path = path.ok_or_else(|| io::Error::other("the last argument is the absolute path of no file"))?;
@@ -180,6 +219,19 @@ fn read(input: Input, arguments: &[OsString]) -> io::Result<Secret<Vec<u8>>> {
     }
 }
 
+/// Descriptor 3, which was open when this process began: a copy of it, so that none is taken over that is somebody else's.
+fn third() -> io::Result<File> {
+    let this = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+    if this.as_raw_fd() == THIRD {
+        return Err(io::Error::other("descriptor 3 is not open"));
+    }
+    match rustix::process::pidfd_getfd(&this, THIRD, PidfdGetfdFlags::empty()) {
+        Ok(copy) => Ok(copy.into()),
+        // Where the kernel does not give one out, a pipe can be opened anew by its name.
+        Err(_) => File::open("/proc/self/fd/3"),
+    }
+}
+
 /// Reads to the end, or a little more than is allowed.
 fn read_all(from: &mut impl Read) -> io::Result<Secret<Vec<u8>>> {
     // In one piece, so that no copy is left where it grew.
@@ -190,23 +242,28 @@ fn read_all(from: &mut impl Read) -> io::Result<Secret<Vec<u8>>> {
 }
 
 /// Leaves what the gateway takes for an answer; does `rest` when it can be read.
-fn leave(parting: Parting, rest: impl FnOnce()) -> ExitCode {
-    let Parting { files, output, program, status } = parting;
-    let written = files.iter().try_for_each(|(path, content)| std::fs::write(path, content)).and_then(|()| {
+///
+/// # Errors
+/// Where it cannot be left, or the program that follows cannot be run.
+fn leave(given: &Given, parting: Parting, rest: impl FnOnce()) -> io::Result<ExitCode> {
+    let Parting { files, output, left, program, status } = parting;
+    let write = || {
+        if let Some(left) = left {
+            Place::of(given)?.leave(&left)?;
+        }
+        files.iter().try_for_each(|(path, content)| std::fs::write(path, content))?;
         let mut stdout = io::stdout().lock();
         stdout.write_all(&output)?;
         stdout.flush()
-    });
-    if let Err(error) = &written {
-        log::last_words(None, &format!("the gateway does not take the answer: {error}"));
-    }
+    };
+    let written = write();
     rest();
-    match program.filter(|_| written.is_ok()) {
+    written?;
+    match program {
         Some(Program { path, arguments, variables }) => {
             let error = Command::new(&path).args(arguments).envs(variables).exec();
-            log::last_words(None, &format!("{}: {error}", path.display()));
-            ExitCode::from(status)
+            Err(io::Error::other(format!("{}: {error}", path.display())))
         }
-        None => ExitCode::from(status),
+        None => Ok(ExitCode::from(status)),
     }
 }

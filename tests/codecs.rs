@@ -1,0 +1,16 @@
+//! The gateways that have a language of their own, through the executable: what each gives, what it is left with, and what
+//! comes of input that means something to somebody on the way.
+#![cfg(debug_assertions)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test ends where its helpers fail")]
+
+#[expect(dead_code, reason = "no test uses all of the rig")]
+mod rig;
+
+#[path = "codecs/checkpassword.rs"]
+mod checkpassword;
+#[path = "codecs/once.rs"]
+mod once;
+#[path = "codecs/pam_exec.rs"]
+mod pam_exec;
+#[path = "codecs/pwauth.rs"]
+mod pwauth;
