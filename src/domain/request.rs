@@ -61,6 +61,11 @@ impl Answers {
         Self(pairs.into_iter().map(|(key, value)| (key, Secret::new(value))).collect())
     }
 
+    /// Puts `answer` under `key`, in the place of one that is there.
+    pub fn put(&mut self, key: String, answer: Secret<String>) {
+        self.0.insert(key, answer);
+    }
+
     /// The answer to `key`, if one was given.
     pub fn answer(&self, key: &str) -> Option<&Secret<String>> {
         self.0.get(key)
