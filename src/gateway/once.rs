@@ -1,6 +1,6 @@
 //! Gateways that start a process for one question and take its answer from what it writes and how it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -34,7 +34,11 @@ pub struct Given {
     /// The arguments behind our own.
     pub arguments: Vec<OsString>,
     pub environment: BTreeMap<OsString, Secret<Vec<u8>>>,
+    /// The variables that are there more than once.
+    pub repeated: BTreeSet<OsString>,
     pub input: Secret<Vec<u8>>,
+    /// Of this run, and of no other: by what a login may be known.
+    pub nonce: [u8; 15],
 }
 
 impl Given {
@@ -70,6 +74,8 @@ pub struct Parting {
     /// Run in place of this process, with these variables besides those that are there.
     pub program: Option<Program>,
     pub status: u8,
+    /// What the log is told besides.
+    pub complaint: Option<String>,
 }
 
 /// A program that goes on where this one ends.

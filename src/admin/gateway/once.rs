@@ -1,5 +1,6 @@
 //! A gateway that starts a process for one question: read what it gave, decide, leave what it takes for an answer.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -73,6 +74,9 @@ pub fn run(
         Answered::fault(Fault::internal("not_served", text))
     });
     let parting = codec.part(&given, &answered, &conduct);
+    if let Some(complaint) = &parting.complaint {
+        log::last_words(destination.as_ref(), complaint);
+    }
     leave(parting, || {
         // What was left to do at a service, and the log.
         let _ = news.recv_timeout(CHORES.min(clock::left(began + conduct.wait + GRACE)));
@@ -144,8 +148,16 @@ fn decide(
 
 /// What the gateway gave; beside it, what is wrong with that.
 fn take(input: Input, arguments: Vec<OsString>) -> Result<Given, (Given, Fault)> {
-    let environment = std::env::vars_os().map(|(name, value)| (name, Secret::new(value.into_vec()))).collect();
-    let mut given = Given { arguments, environment, input: Secret::new(Vec::new()) };
+    let (mut environment, mut repeated) = (BTreeMap::new(), BTreeSet::new());
+    for (name, value) in std::env::vars_os() {
+        if environment.insert(name.clone(), Secret::new(value.into_vec())).is_some() {
+            repeated.insert(name);
+        }
+    }
+    let mut given = Given { arguments, environment, repeated, input: Secret::new(Vec::new()), nonce: [0; 15] };
+    if let Err(error) = getrandom::fill(&mut given.nonce) {
+        return Err((given, Fault::internal("no_randomness", error.to_string())));
+    }
     match read(input, &given.arguments) {
         Ok(read) if read.expose().len() <= INPUT_LIMIT => {
             given.input = read;
@@ -191,7 +203,7 @@ fn read_all(from: &mut impl Read) -> io::Result<Secret<Vec<u8>>> {
 
 /// Leaves what the gateway takes for an answer; does `rest` when it can be read.
 fn leave(parting: Parting, rest: impl FnOnce()) -> ExitCode {
-    let Parting { files, output, program, status } = parting;
+    let Parting { files, output, program, status, complaint: _ } = parting;
     let written = files.iter().try_for_each(|(path, content)| std::fs::write(path, content)).and_then(|()| {
         let mut stdout = io::stdout().lock();
         stdout.write_all(&output)?;
