@@ -248,8 +248,8 @@ fn configure(stage: &Stage, (way, mood): (Way, Mood), dir: &Path, ports: [u16; 3
     };
     let port = |door: Door| ports[door as usize];
     let old = match way {
-        Way::Exec => "18121",
-        Way::Perl | Way::Python => "18120",
+        Way::Exec => "18141",
+        Way::Perl | Way::Python => "18140",
     };
     let mut server = |name: &str, door: Door, changes: &[(&str, String)]| {
         let header = format!("server {module} {{");
