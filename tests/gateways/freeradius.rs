@@ -75,6 +75,10 @@ fn play(sheet: &mut Sheet, way: Way) {
             assert_eq!(reply.message(), "Authentication failed");
         }
         assert!(stage.home.log().contains("used_code") && stage.home.log().contains("wrong_code"));
+        // Whom the server's own files lock out, or let in without a password.
+        for user in ["locked", "open"] {
+            radius.ask(Door::Checked, user, PASSWORD, None).rejected();
+        }
         let reply = radius.ask(Door::Checked, "bob", "not the password", None);
         reply.rejected();
         assert!(reply.messages.is_empty(), "{reply:?}");

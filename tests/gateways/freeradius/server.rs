@@ -262,8 +262,13 @@ fn configure(stage: &Stage, (way, mood): (Way, Mood), dir: &Path, ports: [u16; 3
         Way::Exec => ("\t\t\tcountersign_exec {", "\t\t\tcode {".to_owned()),
         Way::Perl | Way::Python => ("\"checked\"", "\"code\"".to_owned()),
     };
-    server("code", Door::Code, &[("&Auth-Type := countersign_first", "&Auth-Type := countersign_answer".into()), own]);
-    let users = "DEFAULT Cleartext-Password := \"first factor\"\n";
+    let password = "\t\t\tif (&control:Auth-Type == PAP) {\n\t\t\t\tupdate control {\n\t\t\t\t\t&Auth-Type := countersign_first\n\
+                    \t\t\t\t}\n\t\t\t}\n\t\t\telse {\n\t\t\t\treject\n\t\t\t}\n";
+    let code = "\t\t\tupdate control {\n\t\t\t\t&Auth-Type := countersign_answer\n\t\t\t}\n".to_owned();
+    let none = ("\t\t\tfiles\n\t\t\tpap\n", String::new());
+    server("code", Door::Code, &[(password, code), none, own]);
+    let known = "Cleartext-Password := \"first factor\"";
+    let users = format!("locked {known}, Auth-Type := Reject\nopen {known}, Auth-Type := Accept\nDEFAULT {known}\n");
     fs::write(dir.join("users"), users).unwrap();
     let (modules_text, servers): (Vec<_>, Vec<_>) = sections.into_iter().partition(|text| !text.contains("\nserver "));
     let whose = if is_root() { "user = freerad\n group = freerad\n" } else { "" };
