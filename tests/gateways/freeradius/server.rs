@@ -262,11 +262,9 @@ fn configure(stage: &Stage, (way, mood): (Way, Mood), dir: &Path, ports: [u16; 3
         Way::Exec => ("\t\t\tcountersign_exec {", "\t\t\tcode {".to_owned()),
         Way::Perl | Way::Python => ("\"checked\"", "\"code\"".to_owned()),
     };
-    let password = "\t\t\tif (&control:Auth-Type == PAP) {\n\t\t\t\tupdate control {\n\t\t\t\t\t&Auth-Type := countersign_first\n\
-                    \t\t\t\t}\n\t\t\t}\n\t\t\telse {\n\t\t\t\treject\n\t\t\t}\n";
-    let code = "\t\t\tupdate control {\n\t\t\t\t&Auth-Type := countersign_answer\n\t\t\t}\n".to_owned();
-    let none = ("\t\t\tfiles\n\t\t\tpap\n", String::new());
-    server("code", Door::Code, &[(password, code), none, own]);
+    let branches =
+        [("\t\tif (&State) {\n", "\t\tif (1) {\n".to_owned()), ("\t\t\tfiles\n\t\t\tpap\n", String::new()), own];
+    server("code", Door::Code, &branches);
     let known = "Cleartext-Password := \"first factor\"";
     let users = format!("locked {known}, Auth-Type := Reject\nopen {known}, Auth-Type := Accept\nDEFAULT {known}\n");
     fs::write(dir.join("users"), users).unwrap();
