@@ -1,15 +1,17 @@
-//! FreeRADIUS, by rlm_exec: the attributes of an Access-Request in the environment, and pairs for the answer on standard output.
+//! FreeRADIUS, by rlm_exec: the attributes of an Access-Request in the environment, and pairs for the answer on standard
+//! output.
 //!
 //! | | |
 //! |---|---|
-//! | in, `shell_escape = yes` | `USER_NAME="bob"`: upper case, `_` for `-`; texts in quotation marks, with `\\`, `\"`, `\r`, `\n`, `\t` and `\ooo`; octets as `STATE=0x46..` |
+//! | in, `shell_escape = yes` | `USER_NAME="bob"`, with `\\`, `\"`, `\r`, `\n`, `\t` and `\ooo`; octets as `STATE=0x46..` |
 //! | in, `shell_escape = no` | `User-Name=bob`: as it is; octets as `State=0x46..` |
 //! | argument | the name of the virtual server, which belongs to the session |
 //! | accept | status 0, `Tmp-String-9 := "accept"`; `Reply-Message` where a service said one |
 //! | reject | status 1, `Tmp-String-9 := "reject"`, `Reply-Message` |
-//! | need_info | status 9, `Tmp-String-9 := "need_info"`, `State`, `Prompt`, `Reply-Message`; the answer comes as `User-Password` beside that `State` |
+//! | need_info | status 9, `Tmp-String-9 := "need_info"`, `State`, `Prompt`, `Reply-Message` |
+//! | the answer to it | `User-Password`, beside that `State` |
 //! | no verdict | with `on_error = tempfail`: status 2, else as a reject |
-//! | standard output | one line of pairs, parted by commas, shorter than 4096 bytes; a message of more than 253 bytes is several |
+//! | standard output | one line of pairs, parted by commas, shorter than 4096 bytes; messages in pieces of 253 bytes |
 //!
 //! `Tmp-String-9` stays in the server: by it an accept is known from what was written, and not only from how a process ended.
 //!
@@ -25,13 +27,13 @@ use std::os::unix::ffi::OsStrExt;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 
 use super::carry;
-use super::conduct::{Conduct, PasswordField};
+use super::conduct::{Conduct, PasswordField, Typed};
 use super::fields::invalid;
 use super::once::{Answered, Given, Input, OneShot, Parting, is_temporary, login, message, text};
 use crate::domain::fault::Fault;
 use crate::domain::request::{Beginning, Dialogue, Request};
 use crate::domain::secret::Secret;
-use crate::domain::verdict::{Accept, Echo, NeedInfo, Verdict};
+use crate::domain::verdict::{Echo, NeedInfo, Verdict};
 
 /// What rlm_exec makes of a status: the number of its own answer and one.
 const ACCEPTED: u8 = 0;
@@ -73,7 +75,7 @@ impl OneShot for RadiusExec {
         let (id, mut request) = match state {
             None => (login_id(given), login(user, conduct.take_apart(password), Dialogue::Open)),
             Some(State { login: id, carried }) => {
-                let mut request = login(user, super::conduct::Typed::default(), Dialogue::Open);
+                let mut request = login(user, Typed::default(), Dialogue::Open);
                 carried.answer(&mut request, password);
                 if is_checked {
                     request.beginning = Beginning::Before;
@@ -93,8 +95,8 @@ impl OneShot for RadiusExec {
 
     fn part(&self, given: &Given, answered: &Answered, conduct: &Conduct) -> Parting {
         match &answered.verdict {
-            Verdict::Accept(Accept { remarks, .. }) => {
-                let said = remarks.as_ref().and_then(|remarks| remarks.message.as_deref()).unwrap_or_default();
+            Verdict::Accept(accept) => {
+                let said = accept.remarks.as_ref().and_then(|remarks| remarks.message.as_deref()).unwrap_or_default();
                 pairs(ACCEPTED, "accept", Vec::new(), said)
             }
             Verdict::Reject(reject) => {

@@ -116,7 +116,17 @@ fn check_name(place: &str, name: Option<&Json>) -> Result<(), Fault> {
 
 /// Without a protocol nobody can tell whether the claimant can be asked, nor what belongs to a name of the target.
 fn check_protocol(request: &Request) -> Result<(), Fault> {
-    let Request { kind, name: _, session, answers, cookie: _, session_cookie: _, deadline: _, dialogue: _, beginning: _ } = request;
+    let Request {
+        kind,
+        name: _,
+        session,
+        answers,
+        cookie: _,
+        session_cookie: _,
+        deadline: _,
+        dialogue: _,
+        beginning: _,
+    } = request;
     if session.protocol.is_some() {
         return Ok(());
     }

@@ -40,7 +40,7 @@ pub enum Door {
 pub enum Mood {
     /// Not at all.
     Usual,
-    /// It waits for a second only.
+    /// It waits for a few seconds only.
     Hasty,
     /// Nobody can be asked: not by rlm_exec.
     Mute,
@@ -215,7 +215,7 @@ fn configure(stage: &Stage, (way, mood): (Way, Mood), dir: &Path, ports: [u16; 3
     let (module, site) = match way {
         Way::Exec => {
             // More than as it is installed: the machine may be busy.
-            let timeout = change("timeout = 10", if mood == Mood::Hasty { "timeout = 1" } else { "timeout = 28" });
+            let timeout = change("timeout = 10", if mood == Mood::Hasty { "timeout = 4" } else { "timeout = 28" });
             stage.home.set("gateway radius-exec", "wait", "25");
             let of = |more: &[(&'static str, String)]| {
                 contrib("mods-available/countersign_exec", &[&paths[..], &[timeout.clone()], more].concat())
@@ -227,7 +227,7 @@ fn configure(stage: &Stage, (way, mood): (Way, Mood), dir: &Path, ports: [u16; 3
         Way::Perl | Way::Python => {
             let own = match mood {
                 Mood::Usual => Vec::new(),
-                Mood::Hasty => vec![change("timeout = \"25\"", "timeout = \"1\"")],
+                Mood::Hasty => vec![change("timeout = \"25\"", "timeout = \"4\"")],
                 Mood::Mute => vec![change("ask = \"yes\"", "ask = \"no\"")],
             };
             let (module, file, own) = if way == Way::Perl {
