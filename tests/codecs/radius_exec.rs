@@ -15,6 +15,9 @@ const NOW: u64 = 1_767_268_815;
 /// What is asked where nothing was typed.
 const PROMPT: &str = "Press Enter for push notification or type one-time password: ";
 
+/// What is in an environment.
+type Variables<'a> = &'a [(&'a str, &'a [u8])];
+
 const REJECT: &str = "Tmp-String-9 := \"reject\", Reply-Message += ";
 
 fn home(phone: &Phone) -> Home {
@@ -24,7 +27,7 @@ fn home(phone: &Phone) -> Home {
 }
 
 /// A run with these options, and these variables in its environment.
-fn run(home: &Home, options: &[&str], variables: &[(&str, &[u8])]) -> Finished {
+fn run(home: &Home, options: &[&str], variables: Variables<'_>) -> Finished {
     let mut command: Command = home.command(&[&["gateway", "radius-exec", "--min-runtime", "0"], options].concat());
     command.arg("site");
     for (name, value) in variables {
@@ -139,7 +142,7 @@ fn what_is_no_request_is_rejected_once_and_says_why() {
     let invalid = format!("{REJECT}\"Invalid request\"");
     let long = [b"\"".as_slice(), &[b'x'; 8192]].concat();
     let password: (&str, &[u8]) = ("USER_PASSWORD", b"\"1\"");
-    let cases: [(&[(&str, &[u8])], &str); 10] = [
+    let cases: [(Variables<'_>, &str); 10] = [
         (&[], "User-Name: is missing"),
         (&[("USER_NAME", b"\"bob\"")], "User-Password: is missing"),
         (&[("USER_NAME", b"\"bob\""), ("CHAP_PASSWORD", b"0x01")], "PAP"),

@@ -59,10 +59,8 @@ pub fn run(
 ) -> ExitCode {
     let began = Instant::now();
     let mut conduct = said.conduct(name);
-    let (given, flaw) = match take(codec.input(), arguments) {
-        Ok(given) => (Arc::new(given), None),
-        Err((given, fault)) => (Arc::new(given), Some(fault)),
-    };
+    let (given, flaw) = take(codec.input(), arguments);
+    let given = Arc::new(given);
     let destination = said.destination();
     let news = {
         let (given, config) = (Arc::clone(&given), config.to_owned());
@@ -147,7 +145,7 @@ fn decide(
 }
 
 /// What the gateway gave; beside it, what is wrong with that.
-fn take(input: Input, arguments: Vec<OsString>) -> Result<Given, (Given, Fault)> {
+fn take(input: Input, arguments: Vec<OsString>) -> (Given, Option<Fault>) {
     let (mut environment, mut repeated) = (BTreeMap::new(), BTreeSet::new());
     for (name, value) in std::env::vars_os() {
         if environment.insert(name.clone(), Secret::new(value.into_vec())).is_some() {
@@ -156,15 +154,15 @@ fn take(input: Input, arguments: Vec<OsString>) -> Result<Given, (Given, Fault)>
     }
     let mut given = Given { arguments, environment, repeated, input: Secret::new(Vec::new()), nonce: [0; 15] };
     if let Err(error) = getrandom::fill(&mut given.nonce) {
-        return Err((given, Fault::internal("no_randomness", error.to_string())));
+        return (given, Some(Fault::internal("no_randomness", error.to_string())));
     }
     match read(input, &given.arguments) {
         Ok(read) if read.expose().len() <= INPUT_LIMIT => {
             given.input = read;
-            Ok(given)
+            (given, None)
         }
-        Ok(_) => Err((given, invalid("input_too_long", format!("more than {INPUT_LIMIT} bytes came")))),
-        Err(error) => Err((given, invalid("no_input", error.to_string()))),
+        Ok(_) => (given, Some(invalid("input_too_long", format!("more than {INPUT_LIMIT} bytes came")))),
+        Err(error) => (given, Some(invalid("no_input", error.to_string()))),
     }
 }
 

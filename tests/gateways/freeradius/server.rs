@@ -218,7 +218,7 @@ fn configure(stage: &Stage, (way, mood): (Way, Mood), dir: &Path, ports: [u16; 3
             let timeout = change("timeout = 10", if mood == Mood::Hasty { "timeout = 4" } else { "timeout = 28" });
             stage.home.set("gateway radius-exec", "wait", "25");
             let of = |more: &[(&'static str, String)]| {
-                contrib("mods-available/countersign_exec", &[&paths[..], &[timeout.clone()], more].concat())
+                contrib("mods-available/countersign_exec", &[&paths[..], std::slice::from_ref(&timeout), more].concat())
             };
             sections.push(of(&[]));
             sections.push(of(&[change("exec countersign_exec", "exec code"), change(" --password checked", "")]));
