@@ -1,7 +1,8 @@
 //! FreeRADIUS with the files of contrib/freeradius, and radclient.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::rig::PATIENCE;
 use crate::rig::nobody::is_root;
-use crate::stage::{Server, Stage, free_port, user_id};
+use crate::stage::{Server, Stage, user_id};
 
 const SECRET: &str = "testing123";
 
@@ -57,22 +58,37 @@ impl Radius {
     /// Starts it; `way` leads to the home of `stage`.
     pub fn start(stage: &Stage, way: Way, mood: Mood) -> Self {
         let dir = stage.dir().join(format!("{mood:?}"));
-        let ports = std::array::from_fn(|_| free_port());
-        configure(stage, (way, mood), &dir, ports);
-        let log = dir.join("radius.log");
-        let said = || fs::File::options().append(true).create(true).open(dir.join("said")).unwrap();
+        // Whoever else runs here may take a port in the meantime.
+        (0..10).find_map(|_| Self::try_start(stage, (way, mood), &dir)).expect("three ports that stay free")
+    }
+
+    fn try_start(stage: &Stage, how: (Way, Mood), dir: &Path) -> Option<Self> {
+        let sockets: [UdpSocket; 3] = std::array::from_fn(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let ports = sockets.map(|socket| socket.local_addr().unwrap().port());
+        configure(stage, how, dir, ports);
+        let (log, said) = (dir.join("radius.log"), dir.join("said"));
+        fs::write(&log, "").unwrap();
+        if is_root() {
+            stage.give_to(user_id("freerad").unwrap());
+        }
+        let output = || File::options().append(true).create(true).open(&said).unwrap();
         let mut command = Command::new("freeradius");
-        command.arg("-f").arg("-d").arg(&dir).args(["-n", "radiusd", "-l"]).arg(&log);
-        command.stdin(Stdio::null()).stdout(said()).stderr(said());
+        command.arg("-f").arg("-d").arg(dir).args(["-n", "radiusd", "-l"]).arg(&log);
+        command.stdin(Stdio::null()).stdout(output()).stderr(output());
         let mut server = Server::start(&mut command);
         let began = Instant::now();
-        while !fs::read_to_string(&log).unwrap_or_default().contains("Ready to process requests") {
-            let ended = server.0.try_wait().unwrap();
-            let said = || [&log, &dir.join("said")].map(|path| fs::read_to_string(path).unwrap_or_default()).concat();
-            assert!(ended.is_none() && began.elapsed() < PATIENCE, "freeradius: {}", said());
+        loop {
+            let text = [&log, &said].map(|path| fs::read_to_string(path).unwrap_or_default()).concat();
+            if text.contains("Ready to process requests") {
+                return Some(Self { ports, log, _server: server });
+            }
+            let has_ended = server.0.try_wait().unwrap().is_some();
+            if has_ended && text.contains("Address already in use") {
+                return None;
+            }
+            assert!(!has_ended && began.elapsed() < PATIENCE, "freeradius: {text}");
             thread::sleep(Duration::from_millis(20));
         }
-        Self { ports, log, _server: server }
     }
 
     /// What the server logged.
@@ -345,7 +361,4 @@ server password_only {{
         password_only = port(Door::PasswordOnly),
     );
     fs::write(dir.join("radiusd.conf"), text).unwrap();
-    if is_root() {
-        stage.give_to(user_id("freerad").unwrap());
-    }
 }

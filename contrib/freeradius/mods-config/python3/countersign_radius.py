@@ -21,7 +21,7 @@ FAULTS = ("communication_error", "service_unreachable", "internal_error")
 
 def instantiate(_):
     wrong = [name for name in ("program", "plugin_ini") if not os.path.isabs(OPTIONS.get(name, ""))]
-    wrong += [name for name in ("ask",) if OPTIONS.get(name) not in ("yes", "no")]
+    wrong += [] if OPTIONS.get("ask") in ("yes", "no") else ["ask"]
     for name in wrong:
         radiusd.radlog(radiusd.L_ERR, f"countersign: config.{name} is missing or wrong")
     return -1 if wrong else 0
