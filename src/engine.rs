@@ -256,6 +256,12 @@ impl Engine {
         identify::claimant(&request.session, &request.answers, self.policy.upn_suffix)
     }
 
+    /// What the cookie of `request` is.
+    pub fn cookie(&self, request: &Request, moment: Moment) -> CookieState {
+        let (_, state) = self.read_cookie(request, self.claimant(request).as_ref(), moment);
+        state
+    }
+
     /// A denial, with the client that it is about.
     fn denied(&self, denial: Denial, service: Option<String>) -> Reject {
         let service = match denial.class() {

@@ -30,7 +30,7 @@ use crate::domain::action::{Act, Told};
 use crate::domain::fault::Fault;
 use crate::domain::foreign::Foreign;
 use crate::domain::outcome::Denial;
-use crate::domain::request::{Kind, Request, SessionCookie};
+use crate::domain::request::{Beginning, Kind, Request, SessionCookie};
 use crate::domain::time::Moment;
 use crate::domain::verdict::{Reject, Verdict};
 use crate::engine::{Chore, CookieState, Decision, Engine, Trial, store_fault};
@@ -301,7 +301,7 @@ impl<'a> Server<'a> {
         let late = Verdict::Reject(late().into());
         let late = match &trial {
             // Whose password nobody has checked yet is not let in, on trial or not.
-            Some(trial) if self.serving.first_factor.is_none() => trial.answer(&late),
+            Some(trial) if !is_behind_password(self.serving.first_factor.as_ref(), &request) => trial.answer(&late),
             Some(_) | None => late,
         };
         self.watchdog.expect(number, id.as_ref(), &trace, moment.deadline, late);
@@ -490,41 +490,55 @@ async fn decide(
     moment: Moment,
 ) -> (Decision, Standing) {
     let mark = engine.store().mark();
-    let reject = |reject: Reject| Decision {
+    let reject = |reject: Reject, cookie: CookieState| Decision {
         verdict: Verdict::Reject(reject),
         session_cookie: request.session_cookie.clone(),
         troubles: Vec::new(),
         mark,
-        cookie: CookieState::None,
+        cookie,
         identity: None,
         challenge: None,
     };
+    let is_behind = is_behind_password(first_factor, request);
     let decided = AssertUnwindSafe(async {
-        let Some(program) = first_factor.filter(|_| request.kind == Kind::Authenticate) else {
+        if !is_behind {
             return (engine.decide(request, moment).await, Standing::SecondFactor);
+        }
+        let passed = match first_factor {
+            Some(program) => match first_factor::check(program, request, moment.deadline).await {
+                Ok(passed) => passed,
+                Err(no) => return (reject(no, CookieState::None), Standing::FirstFactor),
+            },
+            None => Passed::Yes,
         };
-        let passed = match first_factor::check(program, request, moment.deadline).await {
-            Ok(passed) => passed,
-            Err(no) => return (reject(no), Standing::FirstFactor),
+        let passed = match request.beginning {
+            Beginning::Before => Passed::Earlier,
+            Beginning::Anywhere => passed,
         };
-        let decision = engine.decide(request, moment).await;
-        match (passed, decision.cookie) {
-            (Passed::Yes, _) | (Passed::Earlier, CookieState::Good) => (decision, Standing::SecondFactor),
-            (Passed::Earlier, CookieState::None | CookieState::Foreign | CookieState::Expired) => {
-                let verdict = Verdict::Reject(first_factor::missing());
-                (Decision { verdict, challenge: None, ..decision }, Standing::FirstFactor)
+        // Before anything is verified, or sent to anybody.
+        match (passed, engine.cookie(request, moment)) {
+            (Passed::Yes, _) | (Passed::Earlier, CookieState::Good) => {}
+            (Passed::Earlier, state @ (CookieState::None | CookieState::Foreign | CookieState::Expired)) => {
+                return (reject(first_factor::missing(), state), Standing::FirstFactor);
             }
         }
+        (engine.decide(request, moment).await, Standing::SecondFactor)
     })
     .catch_unwind();
-    let standing = if first_factor.is_some() { Standing::FirstFactor } else { Standing::SecondFactor };
+    let standing = if is_behind { Standing::FirstFactor } else { Standing::SecondFactor };
     match tokio::time::timeout_at(moment.deadline.into(), decided).await {
         Ok(Ok(decided)) => decided,
         Ok(Err(_panic)) => {
-            (reject(Fault::internal("panic", "the program failed; the log says where").into()), standing)
+            let fault = Fault::internal("panic", "the program failed; the log says where");
+            (reject(fault.into(), CookieState::None), standing)
         }
-        Err(_elapsed) => (reject(late().into()), standing),
+        Err(_elapsed) => (reject(late().into(), CookieState::None), standing),
     }
+}
+
+/// Whether a password comes before the second factor, and this program knows of that.
+fn is_behind_password(first_factor: Option<&FirstFactor>, request: &Request) -> bool {
+    request.kind == Kind::Authenticate && (first_factor.is_some() || request.beginning == Beginning::Before)
 }
 
 fn late() -> Fault {

@@ -14,3 +14,5 @@ mod once;
 mod pam_exec;
 #[path = "codecs/pwauth.rs"]
 mod pwauth;
+#[path = "codecs/radius_exec.rs"]
+mod radius_exec;

@@ -19,6 +19,8 @@
 mod apache;
 #[path = "gateways/dovecot.rs"]
 mod dovecot;
+#[path = "gateways/freeradius.rs"]
+mod freeradius;
 #[path = "gateways/logins.rs"]
 mod logins;
 #[path = "gateways/pam_exec.rs"]
@@ -35,5 +37,12 @@ mod rig;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    table::run(&[apache::GATEWAY, dovecot::GATEWAY, pam_exec::GATEWAY])
+    table::run(&[
+        freeradius::PERL,
+        freeradius::PYTHON,
+        freeradius::EXEC,
+        apache::GATEWAY,
+        dovecot::GATEWAY,
+        pam_exec::GATEWAY,
+    ])
 }

@@ -17,7 +17,7 @@ use crate::domain::challenge::{ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::fault::Class;
 use crate::domain::foreign::Foreign;
-use crate::domain::request::{Answers, Dialogue, Kind, Request, Session, SessionCookie};
+use crate::domain::request::{Answers, Beginning, Dialogue, Kind, Request, Session, SessionCookie};
 use crate::domain::secret::Secret;
 use crate::domain::verdict::{NeedInfo, Reject, Verdict};
 use crate::engine::Decision;
@@ -203,6 +203,7 @@ fn asked(user: &str, act: Act, answers: Answers, cookie: Option<String>) -> Requ
         session_cookie: SessionCookie::default(),
         deadline: None,
         dialogue: Dialogue::ByProtocol,
+        beginning: Beginning::Anywhere,
     }
 }
 

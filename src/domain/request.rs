@@ -61,6 +61,11 @@ impl Answers {
         Self(pairs.into_iter().map(|(key, value)| (key, Secret::new(value))).collect())
     }
 
+    /// Puts `answer` under `key`, in the place of one that is there.
+    pub fn put(&mut self, key: String, answer: Secret<String>) {
+        self.0.insert(key, answer);
+    }
+
     /// The answer to `key`, if one was given.
     pub fn answer(&self, key: &str) -> Option<&Secret<String>> {
         self.0.get(key)
@@ -114,6 +119,18 @@ pub struct Request {
     /// How long the gateway waits, where it says so.
     pub deadline: Option<Duration>,
     pub dialogue: Dialogue,
+    pub beginning: Beginning,
+}
+
+/// Where the dialogue began that a request belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Beginning {
+    /// With this request, or with one before it.
+    #[default]
+    Anywhere,
+    /// With one before it, in which the gateway saw to what comes before the second factor, such as a password: without the
+    /// cookie of that one, nothing is verified, and nobody is asked.
+    Before,
 }
 
 /// Whether the claimant can be asked anything.

@@ -95,7 +95,7 @@ fn program(given: &Given) -> Option<Program> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::gateway::conduct::{PasswordField, tests::conduct};
@@ -110,6 +110,8 @@ mod tests {
                 .collect::<BTreeMap<_, _>>(),
             input: Secret::new(input.to_vec()),
             left: None,
+            repeated: BTreeSet::new(),
+            nonce: [0; 15],
         }
     }
 

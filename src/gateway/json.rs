@@ -12,7 +12,7 @@ use super::{Greeting, Inbound, Protocol, RequestId, Said};
 use crate::domain::action::Told;
 use crate::domain::fault::Fault;
 use crate::domain::outcome::Remarks;
-use crate::domain::request::{Dialogue, Kind, Request};
+use crate::domain::request::{Beginning, Dialogue, Kind, Request};
 use crate::domain::secret::Secret;
 use crate::domain::verdict::{Accept, Basis, Echo, Footing, NeedInfo, Reject, Verdict};
 
@@ -326,6 +326,10 @@ impl Fields {
                 other => other.map(Duration::from_millis),
             },
             dialogue: Dialogue::ByProtocol,
+            beginning: match self.flag("begun")? {
+                Some(true) => Beginning::Before,
+                Some(false) | None => Beginning::Anywhere,
+            },
         };
         let unknown = self.names().map(Into::into).collect();
         Ok(Inbound::Decide { id, request: Box::new(request), unknown })

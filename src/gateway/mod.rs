@@ -1,5 +1,6 @@
 //! Who asks: one codec a gateway protocol, over the same requests and verdicts. Nothing of the decision is here.
 
+pub mod carry;
 mod challenge;
 pub mod checkpassword;
 pub mod conduct;

@@ -1,6 +1,6 @@
 //! Gateways that start a process for one question and take its answer from what it writes and how it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::conduct::{Conduct, OnError, Typed};
 use super::fields::invalid;
 use crate::domain::fault::{Class, Fault};
-use crate::domain::request::{Answers, Dialogue, Kind, Request, Session, SessionCookie};
+use crate::domain::request::{Answers, Beginning, Dialogue, Kind, Request, Session, SessionCookie};
 use crate::domain::secret::Secret;
 use crate::domain::verdict::{Reject, Verdict};
 
@@ -45,9 +45,13 @@ pub struct Given {
     /// The arguments behind our own.
     pub arguments: Vec<OsString>,
     pub environment: BTreeMap<OsString, Secret<Vec<u8>>>,
+    /// The variables that are there more than once.
+    pub repeated: BTreeSet<OsString>,
     pub input: Secret<Vec<u8>>,
     /// What the first half of the same login left, where this is the second.
     pub left: Option<Secret<Vec<u8>>>,
+    /// Of this run, and of no other: by what a login may be known.
+    pub nonce: [u8; 15],
 }
 
 impl Given {
@@ -86,6 +90,8 @@ pub struct Parting {
     /// Run in place of this process, with these variables besides those that are there.
     pub program: Option<Program>,
     pub status: u8,
+    /// What the log is told besides.
+    pub complaint: Option<String>,
 }
 
 /// A program that goes on where this one ends.
@@ -139,6 +145,7 @@ pub fn login(user: String, typed: Typed, dialogue: Dialogue) -> Request {
         session_cookie: SessionCookie::default(),
         deadline: None,
         dialogue,
+        beginning: Beginning::Anywhere,
     }
 }
 

@@ -84,6 +84,39 @@ fn a_session_that_was_not_authenticated_is_not_authorized() {
 }
 
 #[test]
+fn a_dialogue_that_began_with_a_password_goes_on_with_its_cookie_only() {
+    let phone = Phone::new(1);
+    let home = Home::with(&[("alice", &phone), ("bob", &Phone::new(2))]);
+    home.set_clock(NOW);
+    let ask = |user: &str, session: &str, more: Value| home.ask_one(&request(1, user, merged(session, more)));
+    let cookie = |user: &str, session: &str| ask(user, session, json!({})).cookie.unwrap();
+    let code = phone.code_at(NOW, 0);
+    let begun = |cookie: Option<String>, otp: Option<&str>| json!({"begun": true, "cookie": cookie, "key_value_pairs": {"otp": otp}});
+    let foreign = [None, Some("A".repeat(95)), Some(cookie("alice", "s2")), Some(cookie("bob", "s1"))];
+    for enforce in ["yes", "no"] {
+        home.set("policy", "enforce", enforce);
+        for foreign in &foreign {
+            for otp in [None, Some(""), Some(code.as_str())] {
+                let answer = ask("alice", "s1", begun(foreign.clone(), otp));
+                assert_eq!(answer.told(), "authentication_failure/password_required", "{otp:?}");
+            }
+        }
+    }
+    home.set("policy", "enforce", "yes");
+    let ours = cookie("alice", "s1");
+    assert_eq!(ask("alice", "s1", begun(Some(ours.clone()), None)).verdict(), "need_info");
+    // None of that has used it.
+    assert_eq!(ask("alice", "s1", begun(Some(ours), Some(&code))).verdict(), "accept");
+    assert_eq!(ask("alice", "s1", json!({"begun": "yes"})).told(), "invalid_request/wrong_type");
+}
+
+fn merged(session: &str, more: Value) -> Value {
+    let mut fields = json!({"session_id": session});
+    fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    fields
+}
+
+#[test]
 fn a_cookie_is_good_for_its_session_and_claimant_only() {
     let (home, phone) = alice();
     let cookie = json!(login(&home, &phone, "alice", json!("s1")).cookie);

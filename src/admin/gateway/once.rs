@@ -1,5 +1,6 @@
 //! A gateway that starts a process for one question: read what it gave, decide, leave what it takes for an answer.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -86,8 +87,11 @@ pub fn run(
         let _ = news.recv_timeout(CHORES.min(clock::left(began + conduct.wait + GRACE)));
         thread::sleep(clock::left(began + conduct.min_runtime));
     };
-    let left = leave(&given, codec.part(&given, &answered, &conduct), rest);
-    left.unwrap_or_else(|error| {
+    let parting = codec.part(&given, &answered, &conduct);
+    if let Some(complaint) = &parting.complaint {
+        say(destination.clone(), complaint.clone());
+    }
+    leave(&given, parting, rest).unwrap_or_else(|error| {
         let text = format!("the gateway does not take the answer: {error}");
         say(destination, text.clone());
         let untold = Answered::fault(Fault::internal("not_told", text));
@@ -176,12 +180,18 @@ fn decide(
 
 /// What the gateway gave without being read.
 fn given(arguments: Vec<OsString>) -> Given {
-    let environment = std::env::vars_os().map(|(name, value)| (name, Secret::new(value.into_vec()))).collect();
-    Given { arguments, environment, input: Secret::new(Vec::new()), left: None }
+    let (mut environment, mut repeated) = (BTreeMap::new(), BTreeSet::new());
+    for (name, value) in std::env::vars_os() {
+        if environment.insert(name.clone(), Secret::new(value.into_vec())).is_some() {
+            repeated.insert(name);
+        }
+    }
+    Given { arguments, environment, repeated, input: Secret::new(Vec::new()), left: None, nonce: [0; 15] }
 }
 
 /// Reads what there is to read into `given`.
 fn take(codec: &dyn OneShot, given: &mut Given) -> Result<(), Fault> {
+    getrandom::fill(&mut given.nonce).map_err(|error| Fault::internal("no_randomness", error.to_string()))?;
     let read = read(codec.input(), &given.arguments).map_err(|error| invalid("no_input", error.to_string()))?;
     if read.expose().len() > INPUT_LIMIT {
         return Err(invalid("input_too_long", format!("more than {INPUT_LIMIT} bytes came")));
@@ -246,7 +256,7 @@ fn read_all(from: &mut impl Read) -> io::Result<Secret<Vec<u8>>> {
 /// # Errors
 /// Where it cannot be left, or the program that follows cannot be run.
 fn leave(given: &Given, parting: Parting, rest: impl FnOnce()) -> io::Result<ExitCode> {
-    let Parting { files, output, left, program, status } = parting;
+    let Parting { files, output, left, program, status, complaint: _ } = parting;
     let write = || {
         if let Some(left) = left {
             Place::of(given)?.leave(&left)?;

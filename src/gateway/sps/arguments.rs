@@ -6,7 +6,7 @@ use super::super::tree::Json;
 use super::COOKIE;
 use crate::domain::fault::Fault;
 use crate::domain::foreign::Foreign;
-use crate::domain::request::{Dialogue, Kind, Request};
+use crate::domain::request::{Beginning, Dialogue, Kind, Request};
 use crate::domain::secret::Secret;
 
 /// What every hook takes.
@@ -71,6 +71,7 @@ pub fn read(hook: Kind, mut arguments: Fields) -> Result<Request, Fault> {
             .map_err(|kind| wrong("session_cookie", "an object", kind))?,
         deadline: None,
         dialogue: Dialogue::ByProtocol,
+        beginning: Beginning::Anywhere,
     };
     check_protocol(&request)?;
     Ok(request)
@@ -115,7 +116,17 @@ fn check_name(place: &str, name: Option<&Json>) -> Result<(), Fault> {
 
 /// Without a protocol nobody can tell whether the claimant can be asked, nor what belongs to a name of the target.
 fn check_protocol(request: &Request) -> Result<(), Fault> {
-    let Request { kind, name: _, session, answers, cookie: _, session_cookie: _, deadline: _, dialogue: _ } = request;
+    let Request {
+        kind,
+        name: _,
+        session,
+        answers,
+        cookie: _,
+        session_cookie: _,
+        deadline: _,
+        dialogue: _,
+        beginning: _,
+    } = request;
     if session.protocol.is_some() {
         return Ok(());
     }
