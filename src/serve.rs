@@ -32,7 +32,7 @@ use crate::domain::foreign::Foreign;
 use crate::domain::outcome::Denial;
 use crate::domain::request::{Kind, Request, SessionCookie};
 use crate::domain::time::Moment;
-use crate::domain::verdict::{Reject, Verdict};
+use crate::domain::verdict::{Reject, Sent, Verdict};
 use crate::engine::{Chore, CookieState, Decision, Engine, Trial, store_fault};
 use crate::gateway::{Greeting, Inbound, Protocol, RequestId, Said, too_long};
 use crate::log::{Facts, Log, audit};
@@ -185,6 +185,7 @@ struct Decided {
     verdict: Verdict,
     session_cookie: SessionCookie,
     challenge: Option<Told>,
+    sent: Sent,
     trial: Option<Trial>,
     mark: Mark,
 }
@@ -355,9 +356,9 @@ impl<'a> Server<'a> {
     fn end(&mut self, ended: Ended) {
         let Ended { number, mut facts, began, decision } = ended;
         let Some(Flight { id, trace, abort: _, trial }) = self.flights.remove(&number) else { return };
-        let (verdict, session_cookie, challenge, trial, mark) = match decision {
+        let (verdict, session_cookie, challenge, sent, trial, mark) = match decision {
             Some((decision, standing)) => {
-                let Decision { verdict, session_cookie, troubles, mark, cookie, identity, challenge } = decision;
+                let Decision { verdict, session_cookie, troubles, mark, cookie, identity, challenge, sent } = decision;
                 let trial = trial.filter(|_| standing == Standing::SecondFactor);
                 for trouble in troubles {
                     tracing::warn!(trace, trouble, "something went wrong that did not end the decision");
@@ -370,16 +371,19 @@ impl<'a> Server<'a> {
                     CookieState::Expired => "expired",
                 };
                 facts.take_in(challenge.as_ref());
-                (verdict, session_cookie, challenge, trial, mark)
+                (verdict, session_cookie, challenge, sent, trial, mark)
             }
             None => {
                 let mark = self.serving.engine.store().mark();
                 // Nobody waits for it, on trial or not.
-                (Verdict::Reject(Denial::Cancelled.into()), SessionCookie::default(), None, None, mark)
+                let verdict = Verdict::Reject(Denial::Cancelled.into());
+                (verdict, SessionCookie::default(), None, Sent::Perhaps, None, mark)
             }
         };
         facts.answered = trial.as_ref().map(|_| "accept");
-        self.decided.push(Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, trial, mark });
+        let decided =
+            Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, sent, trial, mark };
+        self.decided.push(decided);
     }
 
     /// Makes durable what the verdicts rest on, audits them, and puts them into the output. Until the log is written, the
@@ -387,8 +391,19 @@ impl<'a> Server<'a> {
     async fn settle(&mut self) {
         let mut decided = std::mem::take(&mut self.decided);
         let mut answered = Vec::new();
-        for Decided { number, id: _, trace, facts, began, verdict, session_cookie: _, challenge, trial: _, mark } in
-            &mut decided
+        for Decided {
+            number,
+            id: _,
+            trace,
+            facts,
+            began,
+            verdict,
+            session_cookie: _,
+            challenge,
+            sent: _,
+            trial: _,
+            mark,
+        } in &mut decided
         {
             if let Err(error) = self.serving.engine.store().settle(*mark).await {
                 *verdict = Verdict::Reject(store_fault(&error).into());
@@ -404,11 +419,13 @@ impl<'a> Server<'a> {
         if !decided.is_empty() {
             self.serving.log.flush();
         }
-        for Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, trial, mark: _ } in decided {
+        for Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, sent, trial, mark: _ } in
+            decided
+        {
             if self.watchdog.claim(number) {
                 let verdict = said(trial.as_ref(), &verdict);
                 let challenge = challenge.as_ref();
-                let said = Said { verdict: &verdict, trace: &trace, session_cookie: &session_cookie, challenge };
+                let said = Said { verdict: &verdict, trace: &trace, session_cookie: &session_cookie, challenge, sent };
                 self.serving.protocol.write(id.as_ref(), said, &mut self.out);
             } else if !answered.contains(&number) {
                 // What the line before says was not said: the log took too long.
@@ -490,7 +507,7 @@ async fn decide(
     moment: Moment,
 ) -> (Decision, Standing) {
     let mark = engine.store().mark();
-    let reject = |reject: Reject| Decision {
+    let reject = |reject: Reject, sent: Sent| Decision {
         verdict: Verdict::Reject(reject),
         session_cookie: request.session_cookie.clone(),
         troubles: Vec::new(),
@@ -498,6 +515,7 @@ async fn decide(
         cookie: CookieState::None,
         identity: None,
         challenge: None,
+        sent,
     };
     let decided = AssertUnwindSafe(async {
         let Some(program) = first_factor.filter(|_| request.kind == Kind::Authenticate) else {
@@ -505,7 +523,7 @@ async fn decide(
         };
         let passed = match first_factor::check(program, request, moment.deadline).await {
             Ok(passed) => passed,
-            Err(no) => return (reject(no), Standing::FirstFactor),
+            Err(no) => return (reject(no, Sent::Nothing), Standing::FirstFactor),
         };
         let decision = engine.decide(request, moment).await;
         match (passed, decision.cookie) {
@@ -521,9 +539,10 @@ async fn decide(
     match tokio::time::timeout_at(moment.deadline.into(), decided).await {
         Ok(Ok(decided)) => decided,
         Ok(Err(_panic)) => {
-            (reject(Fault::internal("panic", "the program failed; the log says where").into()), standing)
+            let fault = Fault::internal("panic", "the program failed; the log says where");
+            (reject(fault.into(), Sent::Perhaps), standing)
         }
-        Err(_elapsed) => (reject(late().into()), standing),
+        Err(_elapsed) => (reject(late().into(), Sent::Perhaps), standing),
     }
 }
 
