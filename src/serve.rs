@@ -37,7 +37,6 @@ use crate::engine::{Chore, CookieState, Decision, Engine, Trial, store_fault};
 use crate::gateway::{Greeting, Inbound, Protocol, RequestId, Said, too_long};
 use crate::log::{Facts, Log, audit};
 use crate::store::Mark;
-use first_factor::Passed;
 use frames::{Frame, Frames};
 use stream::Stream;
 use watchdog::Watchdog;
@@ -521,17 +520,17 @@ async fn decide(
         let Some(program) = first_factor.filter(|_| request.kind == Kind::Authenticate) else {
             return (engine.decide(request, moment).await, Standing::SecondFactor);
         };
-        let passed = match first_factor::check(program, request, moment.deadline).await {
-            Ok(passed) => passed,
-            Err(no) => return (reject(no, Sent::Nothing), Standing::FirstFactor),
-        };
-        let decision = engine.decide(request, moment).await;
-        match (passed, decision.cookie) {
-            (Passed::Yes, _) | (Passed::Earlier, CookieState::Good) => (decision, Standing::SecondFactor),
-            (Passed::Earlier, CookieState::None | CookieState::Foreign | CookieState::Expired) => {
-                let verdict = Verdict::Reject(first_factor::missing());
-                (Decision { verdict, challenge: None, ..decision }, Standing::FirstFactor)
+        let cookie = engine.cookie_state(request, moment);
+        // Nobody is asked anything for whoever brings no password, or a cookie that is not ours.
+        let passed = match cookie {
+            CookieState::Good if !first_factor::has_password(request) => Ok(()),
+            CookieState::Good | CookieState::None | CookieState::Foreign | CookieState::Expired => {
+                first_factor::check(program, request, moment.until()).await
             }
+        };
+        match passed {
+            Ok(()) => (engine.decide(request, moment).await, Standing::SecondFactor),
+            Err(no) => (Decision { cookie, ..reject(no, Sent::Nothing) }, Standing::FirstFactor),
         }
     })
     .catch_unwind();
