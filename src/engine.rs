@@ -281,6 +281,9 @@ impl Engine {
 
     /// Exemptions → cache → mapping → which client → throttle → collect → verify → questions → accept.
     async fn authenticate(&self, story: Story<'_>) -> Result<Verdict, End> {
+        if let Some(verdict) = self.unanswerable(&story) {
+            return Ok(verdict);
+        }
         let (handle, progress) = story.cookie.map(|cookie| (cookie.handle, cookie.progress)).unzip();
         if handle.flatten().is_some() {
             return self.resume(story).await;
