@@ -370,6 +370,8 @@ impl<'a> Server<'a> {
                     CookieState::Expired => "expired",
                 };
                 facts.take_in(challenge.as_ref());
+                // What took long would take as long again.
+                let sent = if began.elapsed() > self.serving.deadline / 4 { Sent::Perhaps } else { sent };
                 (verdict, session_cookie, challenge, sent, trial, mark)
             }
             None => {
