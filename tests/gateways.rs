@@ -15,6 +15,8 @@
     reason = "a test ends where its helpers fail, and says what it found"
 )]
 
+#[path = "gateways/squid.rs"]
+mod squid;
 #[path = "gateways/stage.rs"]
 mod stage;
 #[path = "gateways/table.rs"]
@@ -26,5 +28,5 @@ mod rig;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    table::run(&[])
+    table::run(&[squid::BASIC, squid::EXTERNAL_ACL])
 }

@@ -31,7 +31,10 @@ pub fn has_password(request: &Request) -> bool {
 /// Where it is wrong or missing, or nobody knows.
 pub async fn check(program: &FirstFactor, request: &Request, until: Instant) -> Result<(), Reject> {
     let Some(password) = request.answers.answer("password") else {
-        return Err(denied("password_required", "there is no password, and no cookie of a dialogue that began with one"));
+        return Err(denied(
+            "password_required",
+            "there is no password, and no cookie of a dialogue that began with one",
+        ));
     };
     let user = request.session.gateway_user.as_deref().unwrap_or_default();
     // Goes to the program that checks it, through a pipe.
