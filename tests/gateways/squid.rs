@@ -81,7 +81,7 @@ fn start_without(stage: &Stage) -> Proxy {
     Proxy::start(stage, &logins)
 }
 
-/// Password and code, as somebody types them.
+/// Password and code, as somebody types them; without a code, the comma at the end ends a password that has one in it.
 fn both(code: &str) -> String {
     format!("{PASSWORD},{code}")
 }
@@ -117,7 +117,7 @@ fn basic(sheet: &mut Sheet) {
         assert!(is_let_in(&squid.fetch(&url, "alice", &both(&code))));
         // For credentialsttl the same code is asked of nobody.
         assert!(is_let_in(&squid.fetch(&url, "alice", &both(&code))));
-        assert_eq!(stage.home.log().matches("verdict=accept").count(), 1);
+        assert_eq!(stage.home.log().matches("verdict=\"accept\"").count(), 1, "{}", stage.home.log());
     });
     sheet.case(Case::Reject, || {
         let refused = |shown: Shown| {
@@ -130,7 +130,7 @@ fn basic(sheet: &mut Sheet) {
         // A right code behind a wrong password is not looked at.
         let fresh = bob.fresh_code();
         refused(squid.fetch(&url, "bob", &format!("wrong,{fresh}")));
-        refused(squid.fetch(&url, "bob", PASSWORD));
+        refused(squid.fetch(&url, "bob", &both("")));
         assert!(is_let_in(&squid.fetch(&url, "bob", &both(&fresh))));
     });
     sheet.cannot(Case::Challenge, NO_DIALOGUE);
@@ -158,14 +158,13 @@ fn basic(sheet: &mut Sheet) {
         let okta = Okta::start();
         let stage = Stage::push(&okta);
         let squid = start_basic(&stage);
-        push_wait(&okta, &squid, &url);
+        push_wait(&okta, &squid, &url, &both(""));
     });
     sheet.case(Case::ServiceDown, || {
         let (stage, _refused) = Stage::down();
         let squid = start_basic(&stage);
-        let shown = squid.fetch(&url, "alice", PASSWORD);
+        let shown = squid.fetch(&url, "alice", &both(""));
         assert_eq!(shown.status, 407, "{shown:?}");
-        assert!(shown.body.contains("The authentication service cannot be reached"), "{shown:?}");
         // Nothing was sent to anybody, and so Squid tries it three times.
         assert_eq!(stage.home.log().matches("service_unreachable").count(), 3, "{}", stage.home.log());
     });
@@ -224,7 +223,7 @@ fn external_acl(sheet: &mut Sheet) {
         let okta = Okta::start();
         let stage = Stage::push(&okta);
         let squid = start_external_acl(&stage);
-        push_wait(&okta, &squid, &url);
+        push_wait(&okta, &squid, &url, PASSWORD);
     });
     sheet.case(Case::ServiceDown, || {
         let (stage, _refused) = Stage::down();
@@ -245,14 +244,14 @@ fn external_acl(sheet: &mut Sheet) {
 
 /// alice's push waits for two seconds; bob's does not. What else comes of alice meanwhile waits for the same push, or is
 /// refused where it comes from elsewhere.
-fn push_wait(okta: &Okta, squid: &Proxy, url: &str) {
+fn push_wait(okta: &Okta, squid: &Proxy, url: &str, typed: &str) {
     let pushes = || okta.count("POST", "factors/ostf1/verify");
     okta.press("bob", "SUCCESS");
     thread::scope(|scope| {
-        let alice: Vec<_> = (0..3).map(|_| scope.spawn(|| squid.fetch(url, "alice", PASSWORD))).collect();
+        let alice: Vec<_> = (0..3).map(|_| scope.spawn(|| squid.fetch(url, "alice", typed))).collect();
         okta.wait_for("POST", "factors/ostf1/verify", 1);
-        assert!(is_let_in(&squid.fetch(url, "bob", PASSWORD)));
-        let elsewhere = squid.fetch_from("127.0.0.2", url, b"alice", PASSWORD.as_bytes());
+        assert!(is_let_in(&squid.fetch(url, "bob", typed)));
+        let elsewhere = squid.fetch_from("127.0.0.2", url, b"alice", typed.as_bytes());
         assert!(!is_let_in(&elsewhere), "{elsewhere:?}");
         assert!(alice.iter().all(|fetch| !fetch.is_finished()));
         assert_eq!(squid.helpers().len(), 1, "bob and alice are served by one process");
