@@ -36,7 +36,7 @@ use crate::domain::foreign::Foreign;
 use crate::domain::outcome::{ClientState, Denial, Factor, OTP, Prompt, Proof};
 use crate::domain::request::{Kind, Request, SessionCookie};
 use crate::domain::time::Moment;
-use crate::domain::verdict::{Footing, Reject, Verdict};
+use crate::domain::verdict::{Footing, Reject, Sent, Verdict};
 use crate::policy::{collect, identify};
 use crate::secret::cookie::Progress;
 use crate::secret::seal::{SealError, Sealer};
@@ -66,6 +66,7 @@ pub struct Decision {
     pub identity: Option<MfaIdentity>,
     /// The challenge that the request was about.
     pub challenge: Option<Told>,
+    pub sent: Sent,
 }
 
 /// Everything that a decision needs.
@@ -243,23 +244,23 @@ impl Engine {
         if self.trial(request).is_some() {
             self.note("trial", || "[policy] enforce = no: whatever is decided, the answer is accept".into());
         }
-        let Aside { session_cookie, troubles, identity, directory_until: _, challenge } = aside;
+        let Aside { session_cookie, troubles, identity, directory_until: _, challenge, sent } = aside;
         let troubles = troubles.into_inner();
         explain(&mut verdict, &troubles);
         let (session_cookie, identity) = (session_cookie.into_inner(), identity.into_inner());
         let (mark, challenge) = (mark.get(), challenge.into_inner());
-        Decision { verdict, session_cookie, troubles, mark, cookie: state, identity, challenge }
+        let sent = sent.get();
+        Decision { verdict, session_cookie, troubles, mark, cookie: state, identity, challenge, sent }
+    }
+
+    /// What the cookie of `request` is, as a decision would find it.
+    pub fn cookie_state(&self, request: &Request, moment: Moment) -> CookieState {
+        self.read_cookie(request, self.claimant(request).as_ref(), moment).1
     }
 
     /// Who the claimant is.
     pub fn claimant(&self, request: &Request) -> Option<Claimant> {
         identify::claimant(&request.session, &request.answers, self.policy.upn_suffix)
-    }
-
-    /// What the cookie of `request` is.
-    pub fn cookie(&self, request: &Request, moment: Moment) -> CookieState {
-        let (_, state) = self.read_cookie(request, self.claimant(request).as_ref(), moment);
-        state
     }
 
     /// A denial, with the client that it is about.
@@ -280,6 +281,9 @@ impl Engine {
 
     /// Exemptions → cache → mapping → which client → throttle → collect → verify → questions → accept.
     async fn authenticate(&self, story: Story<'_>) -> Result<Verdict, End> {
+        if let Some(verdict) = self.unanswerable(&story) {
+            return Ok(verdict);
+        }
         let (handle, progress) = story.cookie.map(|cookie| (cookie.handle, cookie.progress)).unzip();
         if handle.flatten().is_some() {
             return self.resume(story).await;

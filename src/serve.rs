@@ -32,12 +32,11 @@ use crate::domain::foreign::Foreign;
 use crate::domain::outcome::Denial;
 use crate::domain::request::{Beginning, Kind, Request, SessionCookie};
 use crate::domain::time::Moment;
-use crate::domain::verdict::{Reject, Verdict};
+use crate::domain::verdict::{Reject, Sent, Verdict};
 use crate::engine::{Chore, CookieState, Decision, Engine, Trial, store_fault};
 use crate::gateway::{Greeting, Inbound, Protocol, RequestId, Said, too_long};
 use crate::log::{Facts, Log, audit};
 use crate::store::Mark;
-use first_factor::Passed;
 use frames::{Frame, Frames};
 use stream::Stream;
 use watchdog::Watchdog;
@@ -185,6 +184,7 @@ struct Decided {
     verdict: Verdict,
     session_cookie: SessionCookie,
     challenge: Option<Told>,
+    sent: Sent,
     trial: Option<Trial>,
     mark: Mark,
 }
@@ -355,9 +355,9 @@ impl<'a> Server<'a> {
     fn end(&mut self, ended: Ended) {
         let Ended { number, mut facts, began, decision } = ended;
         let Some(Flight { id, trace, abort: _, trial }) = self.flights.remove(&number) else { return };
-        let (verdict, session_cookie, challenge, trial, mark) = match decision {
+        let (verdict, session_cookie, challenge, sent, trial, mark) = match decision {
             Some((decision, standing)) => {
-                let Decision { verdict, session_cookie, troubles, mark, cookie, identity, challenge } = decision;
+                let Decision { verdict, session_cookie, troubles, mark, cookie, identity, challenge, sent } = decision;
                 let trial = trial.filter(|_| standing == Standing::SecondFactor);
                 for trouble in troubles {
                     tracing::warn!(trace, trouble, "something went wrong that did not end the decision");
@@ -370,16 +370,21 @@ impl<'a> Server<'a> {
                     CookieState::Expired => "expired",
                 };
                 facts.take_in(challenge.as_ref());
-                (verdict, session_cookie, challenge, trial, mark)
+                // What took long would take as long again.
+                let sent = if began.elapsed() > self.serving.deadline / 4 { Sent::Perhaps } else { sent };
+                (verdict, session_cookie, challenge, sent, trial, mark)
             }
             None => {
                 let mark = self.serving.engine.store().mark();
                 // Nobody waits for it, on trial or not.
-                (Verdict::Reject(Denial::Cancelled.into()), SessionCookie::default(), None, None, mark)
+                let verdict = Verdict::Reject(Denial::Cancelled.into());
+                (verdict, SessionCookie::default(), None, Sent::Perhaps, None, mark)
             }
         };
         facts.answered = trial.as_ref().map(|_| "accept");
-        self.decided.push(Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, trial, mark });
+        let decided =
+            Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, sent, trial, mark };
+        self.decided.push(decided);
     }
 
     /// Makes durable what the verdicts rest on, audits them, and puts them into the output. Until the log is written, the
@@ -387,8 +392,19 @@ impl<'a> Server<'a> {
     async fn settle(&mut self) {
         let mut decided = std::mem::take(&mut self.decided);
         let mut answered = Vec::new();
-        for Decided { number, id: _, trace, facts, began, verdict, session_cookie: _, challenge, trial: _, mark } in
-            &mut decided
+        for Decided {
+            number,
+            id: _,
+            trace,
+            facts,
+            began,
+            verdict,
+            session_cookie: _,
+            challenge,
+            sent: _,
+            trial: _,
+            mark,
+        } in &mut decided
         {
             if let Err(error) = self.serving.engine.store().settle(*mark).await {
                 *verdict = Verdict::Reject(store_fault(&error).into());
@@ -404,11 +420,13 @@ impl<'a> Server<'a> {
         if !decided.is_empty() {
             self.serving.log.flush();
         }
-        for Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, trial, mark: _ } in decided {
+        for Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, sent, trial, mark: _ } in
+            decided
+        {
             if self.watchdog.claim(number) {
                 let verdict = said(trial.as_ref(), &verdict);
                 let challenge = challenge.as_ref();
-                let said = Said { verdict: &verdict, trace: &trace, session_cookie: &session_cookie, challenge };
+                let said = Said { verdict: &verdict, trace: &trace, session_cookie: &session_cookie, challenge, sent };
                 self.serving.protocol.write(id.as_ref(), said, &mut self.out);
             } else if !answered.contains(&number) {
                 // What the line before says was not said: the log took too long.
@@ -490,39 +508,38 @@ async fn decide(
     moment: Moment,
 ) -> (Decision, Standing) {
     let mark = engine.store().mark();
-    let reject = |reject: Reject, cookie: CookieState| Decision {
+    let reject = |reject: Reject, sent: Sent| Decision {
         verdict: Verdict::Reject(reject),
         session_cookie: request.session_cookie.clone(),
         troubles: Vec::new(),
         mark,
-        cookie,
+        cookie: CookieState::None,
         identity: None,
         challenge: None,
+        sent,
     };
     let is_behind = is_behind_password(first_factor, request);
     let decided = AssertUnwindSafe(async {
         if !is_behind {
             return (engine.decide(request, moment).await, Standing::SecondFactor);
         }
-        let passed = match first_factor {
-            Some(program) => match first_factor::check(program, request, moment.deadline).await {
-                Ok(passed) => passed,
-                Err(no) => return (reject(no, CookieState::None), Standing::FirstFactor),
-            },
-            None => Passed::Yes,
-        };
-        let passed = match request.beginning {
-            Beginning::Before => Passed::Earlier,
-            Beginning::Anywhere => passed,
-        };
-        // Before anything is verified, or sent to anybody.
-        match (passed, engine.cookie(request, moment)) {
-            (Passed::Yes, _) | (Passed::Earlier, CookieState::Good) => {}
-            (Passed::Earlier, state @ (CookieState::None | CookieState::Foreign | CookieState::Expired)) => {
-                return (reject(first_factor::missing(), state), Standing::FirstFactor);
+        // Before anything is verified, or sent to anybody: nobody is asked anything for whoever brings no password, or a
+        // cookie that is not ours.
+        let cookie = engine.cookie_state(request, moment);
+        let is_later = request.beginning == Beginning::Before || !first_factor::has_password(request);
+        let passed = match (cookie, first_factor) {
+            (CookieState::Good, _) if is_later => Ok(()),
+            (_, Some(program)) if request.beginning == Beginning::Anywhere => {
+                first_factor::check(program, request, moment.until()).await
             }
+            (CookieState::Good | CookieState::None | CookieState::Foreign | CookieState::Expired, _) => {
+                Err(first_factor::missing())
+            }
+        };
+        match passed {
+            Ok(()) => (engine.decide(request, moment).await, Standing::SecondFactor),
+            Err(no) => (Decision { cookie, ..reject(no, Sent::Nothing) }, Standing::FirstFactor),
         }
-        (engine.decide(request, moment).await, Standing::SecondFactor)
     })
     .catch_unwind();
     let standing = if is_behind { Standing::FirstFactor } else { Standing::SecondFactor };
@@ -530,9 +547,9 @@ async fn decide(
         Ok(Ok(decided)) => decided,
         Ok(Err(_panic)) => {
             let fault = Fault::internal("panic", "the program failed; the log says where");
-            (reject(fault.into(), CookieState::None), standing)
+            (reject(fault.into(), Sent::Perhaps), standing)
         }
-        Err(_elapsed) => (reject(late().into(), CookieState::None), standing),
+        Err(_elapsed) => (reject(late().into(), Sent::Perhaps), standing),
     }
 }
 

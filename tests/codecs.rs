@@ -1,13 +1,21 @@
 //! The gateways that have a language of their own, through the executable: what each gives, what it is left with, and what
 //! comes of input that means something to somebody on the way.
 #![cfg(debug_assertions)]
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test ends where its helpers fail")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends where its helpers fail"
+)]
 
 #[expect(dead_code, reason = "no test uses all of the rig")]
 mod rig;
 
 #[path = "codecs/checkpassword.rs"]
 mod checkpassword;
+#[path = "codecs/first_factor.rs"]
+mod first_factor;
 #[path = "codecs/once.rs"]
 mod once;
 #[path = "codecs/pam_exec.rs"]
@@ -16,3 +24,5 @@ mod pam_exec;
 mod pwauth;
 #[path = "codecs/radius_exec.rs"]
 mod radius_exec;
+#[path = "codecs/squid.rs"]
+mod squid;

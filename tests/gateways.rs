@@ -25,6 +25,8 @@ mod freeradius;
 mod logins;
 #[path = "gateways/pam_exec.rs"]
 mod pam_exec;
+#[path = "gateways/squid.rs"]
+mod squid;
 #[expect(dead_code, reason = "not every gateway needs all of it")]
 #[path = "gateways/stage.rs"]
 mod stage;
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
         freeradius::PERL,
         freeradius::PYTHON,
         freeradius::EXEC,
+        squid::BASIC,
+        squid::EXTERNAL_ACL,
         apache::GATEWAY,
         dovecot::GATEWAY,
         pam_exec::GATEWAY,

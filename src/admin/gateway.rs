@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::Reading;
 use crate::config::gateway::{FirstFactor, GatewayOptions, LogTo};
 use crate::config::value::{Count, Destination, Optional, Seconds, Value};
+use crate::domain::secret::SecretBytes;
 use crate::gateway::Protocol;
 use crate::gateway::checkpassword::Checkpassword;
 use crate::gateway::conduct::{Conduct, Name, OnError, PasswordField};
@@ -29,7 +30,7 @@ use crate::gateway::pam_exec::PamExec;
 use crate::gateway::pwauth::Pwauth;
 use crate::gateway::radius_exec::RadiusExec;
 use crate::gateway::sps::Sps;
-use crate::gateway::squid::{Squid, SquidHelper};
+use crate::gateway::squid::{Channels, Squid, SquidHelper};
 use crate::log;
 use crate::setup::Setup;
 
@@ -165,7 +166,12 @@ pub fn run(args: Args, config: &Path, clock: Clock) -> Result<ExitCode, AdminErr
 fn lines(name: Name, said: &Said, helper: SquidHelper, config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
     let Prepared { setup, conduct, first_factor } = prepare(name, said, config)?;
     let deadline = conduct.wait;
-    let protocol = Arc::new(Squid { helper, conduct, has_channels: said.concurrent });
+    let mut key = vec![0; 32];
+    let failed = |_| AdminError::Failed("the operating system gives no randomness".into());
+    getrandom::fill(&mut key).map_err(failed)?;
+    let key = SecretBytes::new(key);
+    let channels = if said.concurrent { Channels::Numbered } else { Channels::One };
+    let protocol = Arc::new(Squid { helper, conduct, channels, key });
     let streams = || Ok((io::stdin().as_fd().try_clone_to_owned()?, io::stdout().as_fd().try_clone_to_owned()?));
     serve::converse(setup, clock, Conversation { protocol, streams, deadline, first_factor })?;
     Ok(ExitCode::SUCCESS)

@@ -310,6 +310,11 @@ impl ClientError {
         self.service().map_or(Reach::NotSent, |error| error.reach)
     }
 
+    /// Whether it is sure that nothing left for the service.
+    pub fn left_nothing(&self) -> bool {
+        self.service().is_some_and(|error| error.reach == Reach::NotSent)
+    }
+
     /// How long the service asks to be left alone.
     pub fn asked_to_wait(&self) -> Option<Duration> {
         let asked = self.service()?;

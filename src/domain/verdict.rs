@@ -115,6 +115,15 @@ pub struct Accept {
     pub cookie: Option<String>,
 }
 
+/// Whether something may have left for a service, or for a person's phone, on the way to a verdict. Where nothing did, the
+/// same may be asked again at once, and bothers nobody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sent {
+    #[default]
+    Nothing,
+    Perhaps,
+}
+
 /// Do not let the claimant in.
 #[derive(Clone, Debug)]
 pub struct Reject {

@@ -12,7 +12,8 @@ use crate::config::policy::PolicyQuestion;
 use crate::domain::challenge::State;
 use crate::domain::claimant::{Claimant, MfaIdentity};
 use crate::domain::outcome::{ClientState, Denial, Factor, Metadata, Prompt, Proof, Remarks};
-use crate::domain::verdict::{Accept, Basis, Footing, Verdict};
+use crate::domain::request::Dialogue;
+use crate::domain::verdict::{Accept, Basis, Footing, NeedInfo, Question, Verdict};
 use crate::policy::source::exact_source;
 use crate::secret::cookie::{Cookie, Progress};
 
@@ -236,6 +237,17 @@ impl Engine {
         // Sealed by `put_questions`, and decided upon here.
         let admission = Admission::unpack(held.state.expose()).ok_or(Denial::ChallengeGone)?;
         self.put_questions(story, admission, Some(held)).await
+    }
+
+    /// The question that nobody can answer where the gateway takes yes or no: no code is used, and no phone rings, for that.
+    pub(super) fn unanswerable(&self, story: &Story<'_>) -> Option<Verdict> {
+        let answers = &story.request.answers;
+        let mut open = self.policy.questions.iter().filter(|question| answers.answer(&question.key).is_none());
+        let PolicyQuestion { key, prompt, echo } =
+            open.next().filter(|_| story.request.dialogue == Dialogue::Closed)?;
+        self.note("questions", || "there is one, and the gateway cannot put it".into());
+        let question = Question { key: key.clone(), prompt: prompt.clone(), echo: *echo };
+        Some(Verdict::NeedInfo(NeedInfo { question, cookie: None }))
     }
 
     /// Puts the first question that is not answered; accepts where there is none.

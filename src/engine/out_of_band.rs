@@ -250,6 +250,10 @@ impl Engine {
         let section = course.client.section();
         let wired = self.wired(section).ok_or(Denial::ChallengeGone)?;
         let standing = Standing::from(course.absent.as_ref());
+        story.aside.heard(&match &**end {
+            push::End::Failed(error) => Err(error.clone()),
+            push::End::Verified(_) | push::End::Denied(_) | push::End::Question { prompt: _, id: _ } => Ok(()),
+        });
         let verdict = match push::End::clone(end) {
             push::End::Verified(proof) => {
                 self.note_there(wired, story).await?;

@@ -45,6 +45,7 @@ impl Engine {
             // Whatever is on its way is left there; a program that sends is ended.
             () = self.pushes.ended() => return Err(Denial::Cancelled.into()),
         };
+        story.aside.heard(&outcome);
         self.note("send", || match &outcome {
             Ok(Outcome::Ask { prompt: _, state: _ }) => format!("[{section}] sent a code"),
             Ok(Outcome::Denied(denial)) => format!("[{section}]: {}: {}", denial.code(), denial.reason()),

@@ -19,6 +19,7 @@ use crate::domain::outcome::{ClientState, Denial, Prompt, Refusal};
 use crate::domain::request::{Request, SessionCookie};
 use crate::domain::secret::TypedCode;
 use crate::domain::time::Moment;
+use crate::domain::verdict::Sent;
 use crate::policy::source::canonical_source;
 use crate::secret::cookie::Cookie;
 use crate::store::{Counter, Mark, Origin};
@@ -37,12 +38,20 @@ pub struct Aside {
     pub directory_until: Cell<Option<Instant>>,
     /// The challenge that the request is about.
     pub challenge: RefCell<Option<Told>>,
+    pub sent: Cell<Sent>,
 }
 
 impl Aside {
     /// Puts what a service wants shared into the session cookie.
     pub fn share(&self, entries: &BTreeMap<String, String>) {
         self.session_cookie.borrow_mut().others.extend(entries.clone());
+    }
+
+    /// A service, or whoever waited for one, said this.
+    pub fn heard<T>(&self, outcome: &Result<T, ClientError>) {
+        if !outcome.as_ref().is_err_and(ClientError::left_nothing) {
+            self.sent.set(Sent::Perhaps);
+        }
     }
 
     /// Something went wrong that did not end the decision.

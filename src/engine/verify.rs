@@ -90,7 +90,9 @@ impl Engine {
                 let state = held.as_ref().map(|held| &held.state).filter(|state| !state.expose().is_empty());
                 // Whoever answers a question of the service has reached it before.
                 let reached = if state.is_some() { Reach::Answered } else { Reach::NotSent };
-                client::in_one_piece(reached, client.otp_authenticate(&story.attempt(), code, state)).await
+                let said = client::in_one_piece(reached, client.otp_authenticate(&story.attempt(), code, state)).await;
+                story.aside.heard(&said);
+                said
             }
         };
         if let Some(course) = &begun

@@ -50,7 +50,7 @@ impl Protocol for Native {
 
     fn write(&self, id: Option<&RequestId>, said: Said<'_>, out: &mut Vec<u8>) {
         let id = raw(id);
-        let Said { verdict, trace, session_cookie, challenge } = said;
+        let Said { verdict, trace, session_cookie, challenge, sent: _ } = said;
         let mut answer = match verdict {
             Verdict::Accept(Accept {
                 claimant,

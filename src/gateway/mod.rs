@@ -19,7 +19,7 @@ mod tree;
 use crate::domain::action::Told;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::request::{Request, SessionCookie};
-use crate::domain::verdict::Verdict;
+use crate::domain::verdict::{Sent, Verdict};
 
 /// What the answer needs of its request: what the gateway calls it, or whatever else of it a protocol gives back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,13 +54,14 @@ pub struct Said<'a> {
     pub session_cookie: &'a SessionCookie,
     /// The challenge that the request was about.
     pub challenge: Option<&'a Told>,
+    pub sent: Sent,
 }
 
 impl<'a> Said<'a> {
-    /// An answer that rests on nothing of the request.
+    /// An answer that rests on nothing of the request, and so on nothing that is known of what became of it.
     pub fn bare(verdict: &'a Verdict, trace: &'a str) -> Self {
         static EMPTY: SessionCookie = SessionCookie { questions: None, others: std::collections::BTreeMap::new() };
-        Self { verdict, trace, session_cookie: &EMPTY, challenge: None }
+        Self { verdict, trace, session_cookie: &EMPTY, challenge: None, sent: Sent::Perhaps }
     }
 }
 

@@ -20,29 +20,32 @@ const SERVICE: &str = "first_factor";
 /// The longest answer of a program that is read, in bytes.
 const ANSWER: u64 = 8 * 1024;
 
-/// How far the password got a claimant.
-pub enum Passed {
-    /// The program said yes.
-    Yes,
-    /// There is none in this request: an earlier one has to have had it.
-    Earlier,
+/// Whether there is a password to check. Where there is none, an earlier request of the dialogue has to have had it.
+pub fn has_password(request: &Request) -> bool {
+    request.answers.answer("password").is_some()
 }
 
 /// Has `program` check the password of `request`, until `until`.
 ///
 /// # Errors
-/// Where it is wrong, or nobody knows.
-pub async fn check(program: &FirstFactor, request: &Request, until: Instant) -> Result<Passed, Reject> {
+/// Where it is wrong or missing, or nobody knows.
+pub async fn check(program: &FirstFactor, request: &Request, until: Instant) -> Result<(), Reject> {
     let Some(password) = request.answers.answer("password") else {
-        return if request.cookie.is_some() { Ok(Passed::Earlier) } else { Err(missing()) };
+        return Err(missing());
     };
     let user = request.session.gateway_user.as_deref().unwrap_or_default();
     // Goes to the program that checks it, through a pipe.
     let password = password.expose();
     let mut line = Zeroizing::new(Vec::with_capacity(3 * (user.len() + password.len()) + 2));
+    // What a program would read as the end of a text is no name and no password.
+    let ends: &[char] = match program.asked {
+        Asked::Pwauth => &['\n', '\r', '\0'],
+        Asked::Squid => &['\0'],
+    };
+    if [user, password].iter().any(|text| text.contains(ends)) {
+        return Err(wrong());
+    }
     match program.asked {
-        // What would be read as another line is no name and no password.
-        Asked::Pwauth if [user, password].iter().any(|text| text.contains(['\n', '\r', '\0'])) => return Err(wrong()),
         Asked::Pwauth => {
             line.extend([user.as_bytes(), b"\n", password.as_bytes(), b"\n"].concat());
         }
@@ -56,7 +59,7 @@ pub async fn check(program: &FirstFactor, request: &Request, until: Instant) -> 
         }
     }
     let says_yes = ask(program, &line, until).await?;
-    if says_yes { Ok(Passed::Yes) } else { Err(wrong()) }
+    if says_yes { Ok(()) } else { Err(wrong()) }
 }
 
 async fn ask(program: &FirstFactor, line: &[u8], until: Instant) -> Result<bool, Reject> {
@@ -81,7 +84,9 @@ async fn ask(program: &FirstFactor, line: &[u8], until: Instant) -> Result<bool,
     };
     group.release();
     let status = ended.map_err(|error| failed(error.to_string()))?;
-    let word = answer.split(|b| b.is_ascii_whitespace()).next().unwrap_or_default();
+    // A line that has no end may be the beginning of another one.
+    let line = answer.split_inclusive(|b| *b == b'\n').next().filter(|line| line.ends_with(b"\n")).unwrap_or_default();
+    let word = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
     match asked {
         Asked::Pwauth => Ok(status.success()),
         Asked::Squid if word == b"OK" => Ok(true),

@@ -43,7 +43,7 @@ impl Protocol for Once {
     }
 
     fn write(&self, _id: Option<&RequestId>, said: Said<'_>, _out: &mut Vec<u8>) {
-        let Said { verdict, trace, session_cookie, challenge: _ } = said;
+        let Said { verdict, trace, session_cookie, challenge: _, sent: _ } = said;
         let (verdict, session_cookie) = (verdict.clone(), session_cookie.clone());
         (self.tell)(Answered { verdict, trace: trace.to_owned(), session_cookie });
         drop(self.present.lock().unwrap_or_else(PoisonError::into_inner).take());

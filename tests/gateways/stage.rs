@@ -132,3 +132,8 @@ impl Drop for Server {
         let _ = self.0.wait();
     }
 }
+
+/// Sends the process `pid`, which a test started, the signal `name`.
+pub fn signal(pid: u32, name: &str) {
+    assert!(Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap().success());
+}

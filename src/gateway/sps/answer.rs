@@ -66,7 +66,7 @@ pub fn line(kept: &Kept<'_>, said: Said<'_>, out: &mut Vec<u8>) {
 
 fn answer<'a>(kept: &'a Kept<'_>, said: Said<'a>) -> Answer<'a> {
     // Which line of the log it is, the dict has no place for.
-    let Said { verdict, trace: _, session_cookie, challenge: _ } = said;
+    let Said { verdict, trace: _, session_cookie, challenge: _, sent: _ } = said;
     let mut answer = Answer {
         verdict: "DENY",
         question: None,
@@ -220,7 +220,8 @@ mod tests {
         let id =
             format!(r#"{{"hook":"{}","user":"alice","cookie":{{"k":1}},"session_cookie":{{"z":2}}}}"#, hook.word());
         let (id, mut out) = (RequestId(id), Vec::new());
-        line(&Kept::of(Some(&id)), Said { verdict, trace: "t", session_cookie, challenge: None }, &mut out);
+        let said = Said { session_cookie, ..Said::bare(verdict, "t") };
+        line(&Kept::of(Some(&id)), said, &mut out);
         String::from_utf8(out).unwrap()
     }
 
