@@ -117,6 +117,15 @@ impl Fields {
         }
     }
 
+    /// True or false.
+    pub fn flag(&mut self, name: &'static str) -> Result<Option<bool>, Fault> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Json::Bool(flag)) => Ok(Some(flag)),
+            Some(other) => Err(wrong(name, "true or false", other.kind())),
+        }
+    }
+
     /// A port.
     pub fn port(&mut self, name: &'static str) -> Result<Option<u16>, Fault> {
         let out_of_range = |_| invalid("wrong_value", format!("{name}: expected a port from 0 to 65535"));
