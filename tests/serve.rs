@@ -558,7 +558,8 @@ fn malformed() -> Vec<Vec<u8>> {
         "dialogue",
     ] {
         for value in &values {
-            let text_is_right = !["v", "type", "client_port", "server_port", "deadline_ms", "dialogue"].contains(&field);
+            let text_is_right =
+                !["v", "type", "client_port", "server_port", "deadline_ms", "dialogue"].contains(&field);
             let is_right = match field {
                 "gateway_groups" | "key_value_pairs" => false,
                 "session_cookie" => value.is_object(),

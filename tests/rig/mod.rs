@@ -16,9 +16,11 @@ pub mod faults;
 pub mod http;
 pub mod nobody;
 pub mod okta;
+pub mod pam;
 pub mod proxy;
 pub mod services;
 pub mod slapd;
+pub mod terminal;
 pub mod web;
 
 use std::cell::Cell;
