@@ -94,20 +94,20 @@ pub fn login(
             Err(why) => return unanswered(why),
         },
     };
-    let mut typed = first.map(|text| Typed { key: "otp".into(), text });
+    let mut typed = first.map(|text| answer("otp".into(), text));
     let mut kept = Kept::default();
     for id in 1..=ROUNDS {
         let until = (Instant::now() + options.timeout + GRACE).min(end);
         let line = wire::request(id, session_id, facts, typed.as_ref(), &kept, options.timeout);
         let is_push = typed.is_some_and(|typed| typed.key == "otp" && typed.text.is_empty());
-        let answer = match verifier.send(&line, until).and_then(|()| wait(options, is_push, until, person, verifier)) {
-            Ok(answer) => answer,
+        let line = match verifier.send(&line, until).and_then(|()| wait(options, is_push, until, person, verifier)) {
+            Ok(line) => line,
             Err(why) => {
                 tell(options, person, Tone::Error, "Internal error");
                 return Ending::Fault(why);
             }
         };
-        let (verdict, left) = wire::read(&answer, id);
+        let (verdict, left) = wire::read(&line, id);
         let question = match verdict {
             Verdict::Accept { message } => {
                 tell(options, person, Tone::Information, &message.unwrap_or_default());
@@ -127,7 +127,7 @@ pub fn login(
         // They belong to the question: an authenticator to enrol, a list to choose from.
         lines.iter().for_each(|line| person.tell(Tone::Information, line));
         match person.ask(&prompt, echo) {
-            Ok(text) => typed = Some(Typed { key, text }),
+            Ok(text) => typed = Some(answer(key, text)),
             Err(why) => return unanswered(why),
         }
         kept = left;
@@ -136,6 +136,12 @@ pub fn login(
         }
     }
     Ending::TooMany
+}
+
+/// What was typed. Some hosts cannot say that only Enter was pressed: blanks alone are as good, since no code is made of them.
+fn answer(key: String, text: Zeroizing<String>) -> Typed {
+    let is_enter = key == "otp" && text.trim().is_empty();
+    Typed { key, text: if is_enter { Zeroizing::default() } else { text } }
 }
 
 /// The answer to what was sent.
@@ -263,6 +269,14 @@ mod tests {
         assert_eq!((ending, &heard[0]["key_value_pairs"]["otp"]), (Ending::Accepted, &json!("123456")));
         assert_eq!(seen, ["One-time password: Hide"]);
         assert_eq!(play(&["first_pass=prompt"], None, &[], vec![accept(1)]).0, Ending::Gone);
+    }
+
+    #[test]
+    fn blanks_alone_are_enter_where_a_code_is_asked_for() {
+        let says = vec![ask(1, "otp"), ask(2, "ticket"), ask(3, "otp"), accept(4)];
+        let (_, _, heard) = play(&[], None, &[" \t", " ", " 1 "], says);
+        let pairs: Vec<&Value> = heard.iter().skip(1).map(|line| &line["key_value_pairs"]).collect();
+        assert_eq!(pairs, [&json!({"otp": ""}), &json!({"ticket": " "}), &json!({"otp": " 1 "})]);
     }
 
     #[test]
