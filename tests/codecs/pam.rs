@@ -5,11 +5,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use crate::rig::pam::{Pam, is_here, module};
+use crate::rig::pam::{Pam, WRAPPER, is_here, line, module};
 use crate::rig::terminal::{Terminal, children, kill, wait_until_gone};
 use crate::rig::{Home, Phone, now};
 
@@ -115,6 +115,75 @@ fn echo_and_first_pass_are_as_they_are_said() {
 }
 
 #[test]
+fn what_the_host_says_is_sent() {
+    if !is_here() {
+        return;
+    }
+    let (home, phone, pam) = alice();
+    let rhost = |remote: &str| [format!("-Irhost={remote}"), "-Itty=pts/7".to_owned()];
+    let mut host = pam.host_with(&rhost("192.0.2.7"), "test", "alice", &["authenticate", "setcred"]);
+    host.wait_for(PROMPT);
+    host.enter(phone.fresh_code());
+    host.wait_for(ACCEPTED);
+    // There are no credentials to set, which is no failure.
+    let (status, text) = host.end();
+    assert!(status == Some(0) && text.contains("credential info has successfully been set"), "{text}");
+    assert!(home.log().contains("source=\"192.0.2.7\""), "{}", home.log());
+    let mut host = pam.host_with(&rhost("desk.example"), "test", "alice", &["authenticate"]);
+    host.wait_for(PROMPT);
+    host.enter("");
+    ends(&mut host, DENIED);
+    // To the account, it says nothing: alone, it lets nobody in.
+    pam.set("test", &format!("account required {}\n", module().display()));
+    let (status, text) = pam.host_with(&[], "test", "alice", &["acct_mgmt"]).end();
+    assert_eq!(status, Some(1), "{text}");
+}
+
+#[test]
+fn a_code_that_an_earlier_module_asked_for_is_taken() {
+    if !is_here() {
+        return;
+    }
+    let (home, phone, pam) = alice();
+    let stack = |words: &str| {
+        let setter = Path::new(WRAPPER.0).with_file_name("pam_wrapper/pam_set_items.so");
+        let ours = line(&home, words);
+        pam.set("test", &format!("auth required {}\n{ours}", setter.display()));
+    };
+    stack("first_pass=use quiet");
+    let with = |code: &str| pam.host_in("env", &[&format!("PAM_AUTHTOK={code}")], "test", "alice", 1);
+    let code = phone.fresh_code();
+    ends(&mut with(&code), ACCEPTED);
+    ends(&mut with(&code), DENIED);
+    // Where there is none, it is asked for.
+    let mut host = pam.host("test", "alice", 1);
+    host.wait_for(PROMPT);
+    host.enter(&code);
+    ends(&mut host, DENIED);
+    // And where it is not wanted, it is not looked at.
+    stack("first_pass=none");
+    let mut host = with("123456");
+    host.wait_for(PROMPT);
+    host.enter(phone.wrong_code(now()));
+    ends(&mut host, DENIED);
+}
+
+#[test]
+fn somebody_new_sees_a_picture_before_the_question() {
+    if !is_here() {
+        return;
+    }
+    let (home, _, pam) = alice();
+    home.set("policy", "unenrolled", "enrol");
+    let mut host = pam.host("test", "newcomer", 1);
+    assert!(host.wait_for("type this secret into it: ").contains('▀'), "{}", host.text());
+    let secret = host.wait_for("\r\n").replace(' ', "");
+    host.wait_for("app shows: ");
+    host.enter(Phone::with_secret(&secret).fresh_code());
+    ends(&mut host, ACCEPTED);
+}
+
+#[test]
 fn pam_d_is_read_strictly() {
     if !is_here() {
         return;
@@ -215,7 +284,8 @@ fn the_host_is_as_it_was_after_fifty_logins() {
         let (pid, children) = (host.pid(), children(host.pid()));
         // One child, and no zombie beside it.
         assert_eq!(children.len(), 1, "{children:?}");
-        let status: String = of(pid, "status").lines().filter(|line| line.starts_with("Sig")).collect();
+        let kept = |line: &&str| ["SigBlk", "SigIgn", "SigCgt"].iter().any(|name| line.starts_with(name));
+        let status: String = of(pid, "status").lines().filter(kept).collect();
         let open = descriptors(pid).len();
         let found = (open, status);
         assert_eq!(*first.get_or_insert_with(|| found.clone()), found);

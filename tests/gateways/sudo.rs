@@ -1,7 +1,8 @@
 //! sudo: the password, and then the PAM module.
 
-use crate::dialogue::{Door, Many, play};
+use crate::dialogue::{Door, Many, play, push};
 use crate::machine::{Machine, PASSWORD};
+use crate::rig::okta::Okta;
 use crate::rig::pam::HEADERS;
 use crate::rig::terminal::Terminal;
 use crate::stage::{Stage, crowd};
@@ -38,6 +39,7 @@ impl Door for Sudo {
 fn run(sheet: &mut Sheet) {
     let open = |stage: &Stage| Sudo(Machine::with(stage, &["sudo"]));
     play(sheet, &Many::ALL, open);
+    interrupted(open);
     let (ours, theirs) = (Stage::codes(), Stage::codes());
     let (ours, theirs) = (open(&ours), open(&theirs));
     theirs.0.set("sudo", "@include common-auth\n@include common-account\n@include common-session-noninteractive\n");
@@ -46,4 +48,16 @@ fn run(sheet: &mut Sheet) {
         |round| assert!(ours.login(&format!("user{round}"), &crowd(round).fresh_code())),
         |_| assert!(theirs.is_in(&mut theirs.knock("alice"), "alice")),
     );
+}
+
+/// Ctrl-C ends the login, and takes the push back.
+fn interrupted(open: impl Fn(&Stage) -> Sudo) {
+    let okta = Okta::start();
+    let stage = Stage::push(&okta);
+    let mut person = push(&open(&stage), "alice");
+    okta.wait_for("GET", "/transactions/t1", 2);
+    person.press(b"\x03");
+    let (status, text) = person.end();
+    assert!(status != Some(0) && !text.contains("in as"), "{text}");
+    okta.wait_for("DELETE", "/transactions/t1", 1);
 }

@@ -58,6 +58,12 @@ pub fn is_here() -> bool {
     missing.is_empty()
 }
 
+/// The module in a file of pam.d, with the executable of this build, the configuration of `home`, and `words` behind them.
+pub fn line(home: &Home, words: &str) -> String {
+    let (module, program, config) = (module().display(), env!("CARGO_BIN_EXE_countersign"), home.ini());
+    format!("auth required {module} config={} program={program} {words}\n", config.display())
+}
+
 /// Files of pam.d beside a home.
 pub struct Pam {
     services: PathBuf,
@@ -76,12 +82,9 @@ impl Pam {
         fs::write(self.services.join(service), text).unwrap();
     }
 
-    /// Writes a file of `service` that has the module alone, with the executable of this build and `words` behind it.
+    /// Writes a file of `service` that has the module alone, with `words` behind it.
     pub fn set_module(&self, service: &str, home: &Home, words: &str) {
-        let (module, program) = (module().display(), env!("CARGO_BIN_EXE_countersign"));
-        let config = home.ini();
-        let config = config.display();
-        self.set(service, &format!("auth required {module} config={config} program={program} {words}\n"));
+        self.set(service, &line(home, words));
     }
 
     /// A pamtester of `user`, who is authenticated `count` times by one process.
@@ -101,7 +104,18 @@ impl Pam {
         Terminal::start(before, |command| {
             command.args(arguments).arg("pamtester").arg(service).arg(user);
             command.args(std::iter::repeat_n("authenticate", count));
-            command.env("LD_PRELOAD", WRAPPER.0).env("PAM_WRAPPER", "1").env("PAM_WRAPPER_SERVICE_DIR", &self.services);
+            self.wrap(command);
         })
+    }
+
+    /// A pamtester with these arguments, which does what `operations` say.
+    pub fn host_with(&self, arguments: &[String], service: &str, user: &str, operations: &[&str]) -> Terminal {
+        Terminal::start("pamtester", |command| {
+            self.wrap(command.args(arguments).arg(service).arg(user).args(operations));
+        })
+    }
+
+    fn wrap(&self, command: &mut Command) {
+        command.env("LD_PRELOAD", WRAPPER.0).env("PAM_WRAPPER", "1").env("PAM_WRAPPER_SERVICE_DIR", &self.services);
     }
 }
