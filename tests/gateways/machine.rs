@@ -37,8 +37,7 @@ impl Machine {
             passwd += &format!("{user}:x:{id}:65534::/:/bin/sh\n");
             shadow += &format!("{user}:{}:19000:0:99999:7:::\n", hash.trim());
         }
-        let sudoers =
-            "Defaults !lecture, passwd_tries=1\nroot ALL=(ALL:ALL) ALL\n%nogroup ALL=(ALL:ALL) ALL\n";
+        let sudoers = "Defaults !lecture, passwd_tries=1\nroot ALL=(ALL:ALL) ALL\n%nogroup ALL=(ALL:ALL) ALL\n";
         for (file, text, mode) in
             [("passwd", &*passwd, 0o644), ("shadow", &*shadow, 0o640), ("sudoers", sudoers, 0o440)]
         {
