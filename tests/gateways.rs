@@ -17,19 +17,33 @@
 
 #[path = "gateways/apache.rs"]
 mod apache;
+#[path = "gateways/dialogue.rs"]
+mod dialogue;
 #[path = "gateways/dovecot.rs"]
 mod dovecot;
 #[path = "gateways/freeradius.rs"]
 mod freeradius;
 #[path = "gateways/logins.rs"]
 mod logins;
+#[path = "gateways/machine.rs"]
+mod machine;
+#[path = "gateways/ocserv.rs"]
+mod ocserv;
+#[path = "gateways/pam.rs"]
+mod pam;
 #[path = "gateways/pam_exec.rs"]
 mod pam_exec;
 #[path = "gateways/squid.rs"]
 mod squid;
+#[path = "gateways/sshd.rs"]
+mod sshd;
 #[expect(dead_code, reason = "not every gateway needs all of it")]
 #[path = "gateways/stage.rs"]
 mod stage;
+#[path = "gateways/su.rs"]
+mod su;
+#[path = "gateways/sudo.rs"]
+mod sudo;
 #[path = "gateways/table.rs"]
 mod table;
 
@@ -40,6 +54,11 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     table::run(&[
+        pam::GATEWAY,
+        sshd::GATEWAY,
+        sudo::GATEWAY,
+        su::GATEWAY,
+        ocserv::GATEWAY,
         freeradius::PERL,
         freeradius::PYTHON,
         freeradius::EXEC,

@@ -555,12 +555,15 @@ fn malformed() -> Vec<Vec<u8>> {
         "cookie",
         "session_cookie",
         "deadline_ms",
+        "dialogue",
     ] {
         for value in &values {
-            let text_is_right = !["v", "type", "client_port", "server_port", "deadline_ms"].contains(&field);
+            let text_is_right =
+                !["v", "type", "client_port", "server_port", "deadline_ms", "dialogue"].contains(&field);
             let is_right = match field {
                 "gateway_groups" | "key_value_pairs" => false,
                 "session_cookie" => value.is_object(),
+                "dialogue" => value.is_boolean(),
                 "id" => value.is_number() || value.is_string(),
                 _ => text_is_right && value.is_string(),
             };

@@ -20,7 +20,7 @@ use crate::domain::verdict::{Accept, Basis, Echo, Footing, NeedInfo, Reject, Ver
 pub const VERSION: u64 = 1;
 
 /// What a hello tells.
-const CAPABILITIES: [&str; 9] = [
+const CAPABILITIES: [&str; 10] = [
     "authenticate",
     "authorize",
     "session_ended",
@@ -30,6 +30,7 @@ const CAPABILITIES: [&str; 9] = [
     "challenge_use",
     "cancel",
     "deadline_ms",
+    "dialogue",
 ];
 
 /// The longest id, in bytes of its JSON.
@@ -214,7 +215,7 @@ struct WireHello<'a> {
     name: &'static str,
     version: &'static str,
     protocol_versions: [u64; 1],
-    capabilities: [&'static str; 9],
+    capabilities: [&'static str; 10],
     clients: &'a [String],
     max_line_bytes: usize,
     max_in_flight: usize,
@@ -325,7 +326,11 @@ impl Fields {
                 Some(0) => return Err(invalid("wrong_value", "deadline_ms: expected at least 1")),
                 other => other.map(Duration::from_millis),
             },
-            dialogue: Dialogue::ByProtocol,
+            dialogue: match self.flag("dialogue")? {
+                None => Dialogue::ByProtocol,
+                Some(true) => Dialogue::Open,
+                Some(false) => Dialogue::Closed,
+            },
             beginning: match self.flag("begun")? {
                 Some(true) => Beginning::Before,
                 Some(false) | None => Beginning::Anywhere,

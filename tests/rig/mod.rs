@@ -17,10 +17,12 @@ pub mod grounds;
 pub mod http;
 pub mod nobody;
 pub mod okta;
+pub mod pam;
 pub mod postgres;
 pub mod proxy;
 pub mod services;
 pub mod slapd;
+pub mod terminal;
 pub mod web;
 
 use std::cell::Cell;

@@ -34,6 +34,7 @@ fn every_field() -> Value {
         "gateway_groups": ["g", ""], "server_ip": "192.0.2.8", "server_port": 0, "server_hostname": "h",
         "server_username": "root", "server_domain": "d", "key_value_pairs": {"gu": "bob"}, "cookie": "c",
         "session_cookie": {"any": [1, {"thing": null}]}, "deadline_ms": 5000,
+        "dialogue": true,
     })
 }
 
@@ -120,6 +121,9 @@ fn a_field_of_the_wrong_type_is_refused_by_its_name_without_its_value() {
     }
     for value in [json!(NUMBER), json!(MARK), json!([MARK]), json!(false)] {
         flawed("session_cookie", value, "wrong_type");
+    }
+    for value in [json!(NUMBER), json!(MARK), json!([true]), json!({(MARK): true})] {
+        flawed("dialogue", value, "wrong_type");
     }
     for value in [json!(true), json!([MARK]), json!({(MARK): NUMBER})] {
         flawed("id", value, "wrong_type");
@@ -311,7 +315,8 @@ fn hello_tells_what_is_spoken_here() {
             "challenge_check",
             "challenge_use",
             "cancel",
-            "deadline_ms"
+            "deadline_ms",
+            "dialogue"
         ]
     );
     assert_eq!(hello.clients, ["totp"]);

@@ -1,0 +1,121 @@
+//! The PAM module in a host of its own: pamtester, under libpam-wrapper, which lets it have files of pam.d of the test's.
+
+#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::Home;
+use super::services::program;
+use super::terminal::Terminal;
+
+/// What the module is built with.
+pub const HEADERS: (&str, &str) = ("/usr/include/security/pam_modules.h", "libpam0g-dev");
+
+/// What makes a host of any user's.
+pub const WRAPPER: (&str, &str) = (
+    if cfg!(target_arch = "aarch64") {
+        "/usr/lib/aarch64-linux-gnu/libpam_wrapper.so"
+    } else {
+        "/usr/lib/x86_64-linux-gnu/libpam_wrapper.so"
+    },
+    "libpam-wrapper",
+);
+
+/// Builds the module, once: cargo builds no other members of the workspace for a test.
+pub fn module() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let target = Path::new(env!("CARGO_BIN_EXE_countersign")).ancestors().nth(2).unwrap();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--package", "pam_countersign"]);
+        assert!(cargo.arg("--target-dir").arg(target).status().unwrap().success(), "the module is not built");
+        target.join("debug/libpam_countersign.so")
+    })
+}
+
+/// What `file` of contrib/pam says, with the module of this build, `executable` and the configuration of `home` in it.
+pub fn contributed(file: &str, home: &Home, executable: &Path) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/pam").join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    let words = format!("{} program={}", module().display(), executable.display());
+    assert!(text.contains("pam_countersign.so config=/etc/countersign/plugin.ini"), "{}", path.display());
+    text.replace("pam_countersign.so", &words).replace("/etc/countersign/plugin.ini", &home.ini().display().to_string())
+}
+
+/// Whether there is a host; says what is missing where there is none.
+pub fn is_here() -> bool {
+    let wanted = [("pamtester", "pamtester"), WRAPPER, HEADERS];
+    let missing: Vec<_> =
+        wanted.iter().filter(|(name, _)| program(name).is_none()).map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        println!("skipped; run: apt-get install {}", missing.join(" "));
+        assert!(std::env::var_os("COUNTERSIGN_NOTHING_SKIPPED").is_none_or(|value| value != "1"), "{missing:?}");
+    }
+    missing.is_empty()
+}
+
+/// The module in a file of pam.d, with the executable of this build, the configuration of `home`, and `words` behind them.
+pub fn line(home: &Home, words: &str) -> String {
+    let (module, program, config) = (module().display(), env!("CARGO_BIN_EXE_countersign"), home.ini());
+    format!("auth required {module} config={} program={program} {words}\n", config.display())
+}
+
+/// Files of pam.d beside a home.
+pub struct Pam {
+    services: PathBuf,
+}
+
+impl Pam {
+    /// None yet.
+    pub fn beside(home: &Home) -> Self {
+        let services = home.dir().parent().unwrap().join("pam.d");
+        fs::create_dir_all(&services).unwrap();
+        Self { services }
+    }
+
+    /// Writes the file of `service`.
+    pub fn set(&self, service: &str, text: &str) {
+        fs::write(self.services.join(service), text).unwrap();
+    }
+
+    /// Writes a file of `service` that has the module alone, with `words` behind it.
+    pub fn set_module(&self, service: &str, home: &Home, words: &str) {
+        self.set(service, &line(home, words));
+    }
+
+    /// A pamtester of `user`, who is authenticated `count` times by one process.
+    pub fn host(&self, service: &str, user: &str, count: usize) -> Terminal {
+        self.host_in("env", &[], service, user, count)
+    }
+
+    /// The same, started by `before` with these arguments.
+    pub fn host_in(
+        &self,
+        before: &str,
+        arguments: &[&str],
+        service: &str,
+        user: impl AsRef<OsStr>,
+        count: usize,
+    ) -> Terminal {
+        Terminal::start(before, |command| {
+            command.args(arguments).arg("pamtester").arg(service).arg(user);
+            command.args(std::iter::repeat_n("authenticate", count));
+            self.wrap(command);
+        })
+    }
+
+    /// A pamtester with these arguments, which does what `operations` say.
+    pub fn host_with(&self, arguments: &[String], service: &str, user: &str, operations: &[&str]) -> Terminal {
+        Terminal::start("pamtester", |command| {
+            self.wrap(command.args(arguments).arg(service).arg(user).args(operations));
+        })
+    }
+
+    fn wrap(&self, command: &mut Command) {
+        command.env("LD_PRELOAD", WRAPPER.0).env("PAM_WRAPPER", "1").env("PAM_WRAPPER_SERVICE_DIR", &self.services);
+    }
+}
