@@ -15,6 +15,8 @@
     reason = "a test ends where its helpers fail, and says what it found"
 )]
 
+#[path = "gateways/openvpn.rs"]
+mod openvpn;
 #[path = "gateways/stage.rs"]
 mod stage;
 #[path = "gateways/table.rs"]
@@ -26,5 +28,5 @@ mod rig;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    table::run(&[])
+    table::run(&[openvpn::GATEWAY])
 }

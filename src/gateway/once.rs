@@ -65,6 +65,9 @@ impl Answered {
 /// What is left behind for the gateway, in this order: files, standard output, a program in our place, the status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parting {
+    /// Files for a later run of ours: made anew, and nobody else may read them.
+    pub made: Vec<(PathBuf, Vec<u8>)>,
+    /// Files that the gateway made for its answer: where it removed them, it wants none any more.
     pub files: Vec<(PathBuf, Vec<u8>)>,
     pub output: Vec<u8>,
     /// Run in place of this process, with these variables besides those that are there.

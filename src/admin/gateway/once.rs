@@ -1,5 +1,6 @@
 //! A gateway that starts a process for one question: read what it gave, decide, leave what it takes for an answer.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -10,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{ffi::OsString, thread};
 
 use rustix::fs::OFlags;
 
@@ -19,6 +20,7 @@ use super::{Prepared, Said, prepare};
 use crate::admin::AdminError;
 use crate::admin::serve::{self, Conversation};
 use crate::clock::{self, Clock};
+use crate::config::value::Destination;
 use crate::domain::fault::{Class, Fault};
 use crate::domain::secret::Secret;
 use crate::gateway::Inbound;
@@ -33,8 +35,8 @@ const GRACE: Duration = Duration::from_millis(300);
 /// How long what is left to do may go on after the answer.
 const CHORES: Duration = Duration::from_secs(5);
 
-/// How the name of a file begins that a gateway made for this one run.
-const TEMPORARY: &[u8] = b"openvpn_";
+/// How the names of files begin and end that a gateway made for this one run.
+const TEMPORARY: ([&str; 2], &str) = (["openvpn_up_", "openvpn_cr_"], ".tmp");
 
 /// What the deciding thread tells.
 enum News {
@@ -56,32 +58,118 @@ pub fn run(
     config: &Path,
     clock: Clock,
 ) -> ExitCode {
-    let began = Instant::now();
-    let mut conduct = said.conduct(name);
-    let (given, flaw) = match take(codec.input(), arguments) {
-        Ok(given) => (Arc::new(given), None),
-        Err((given, fault)) => (Arc::new(given), Some(fault)),
-    };
-    let destination = said.destination();
-    let news = {
-        let (given, config) = (Arc::clone(&given), config.to_owned());
-        start(move |tell| decide(codec, name, &said, &given, flaw, &config, clock, tell))
-    };
-    let answered = wait(&news, began, &mut conduct).unwrap_or_else(|error| {
-        let text = error.to_string();
-        log::last_words(destination.as_ref(), &text);
-        Answered::fault(Fault::internal("not_served", text))
-    });
-    let parting = codec.part(&given, &answered, &conduct);
+    let asked = Asked::take(codec.input(), arguments);
+    answer(codec, name, said, asked, config, clock)
+}
+
+/// Answers what was `asked`, whatever happens, within the time that the gateway waits.
+pub fn answer(
+    codec: &'static dyn OneShot,
+    name: Name,
+    said: Said,
+    asked: Asked,
+    config: &Path,
+    clock: Clock,
+) -> ExitCode {
+    let mut deciding = Deciding::start(codec, name, said, asked, config, clock);
+    let answered = deciding.answer();
+    let parting = codec.part(&deciding.given, &answered, &deciding.conduct);
     leave(parting, || {
-        // What was left to do at a service, and the log.
-        let _ = news.recv_timeout(CHORES.min(clock::left(began + conduct.wait + GRACE)));
-        let least = began + conduct.min_runtime;
+        deciding.finish();
+        let least = deciding.began + deciding.conduct.min_runtime;
         thread::sleep(clock::left(least));
     })
 }
 
-/// Runs `decide` in a thread of its own: a disk that hangs holds that one only.
+/// What a gateway asks.
+pub struct Asked {
+    pub given: Given,
+    /// What is wrong with that.
+    pub flaw: Option<Fault>,
+    /// Since when it waits.
+    began: Instant,
+}
+
+impl Asked {
+    /// What the gateway gave the process.
+    pub fn take(input: Input, arguments: Vec<OsString>) -> Self {
+        let began = Instant::now();
+        match take(input, arguments) {
+            Ok(given) => Self { given, flaw: None, began },
+            Err((given, fault)) => Self { given, flaw: Some(fault), began },
+        }
+    }
+}
+
+/// A question whose answer is on its way.
+pub struct Deciding {
+    pub given: Arc<Given>,
+    /// How the gateway is served, as far as that is known.
+    pub conduct: Conduct,
+    began: Instant,
+    destination: Option<Destination>,
+    news: Receiver<News>,
+}
+
+impl Deciding {
+    /// Has it decided in a thread of its own: a disk that hangs holds that one only.
+    pub fn start(
+        codec: &'static dyn OneShot,
+        name: Name,
+        said: Said,
+        asked: Asked,
+        config: &Path,
+        clock: Clock,
+    ) -> Self {
+        let Asked { given, flaw, began } = asked;
+        let (conduct, destination, given) = (said.conduct(name), said.destination(), Arc::new(given));
+        let news = {
+            let (given, config) = (Arc::clone(&given), config.to_owned());
+            start(move |tell| decide(codec, name, &said, &given, flaw, &config, clock, tell))
+        };
+        Self { given, conduct, began, destination, news }
+    }
+
+    /// The answer, where there is one until `until`; in the end, that there was none.
+    pub fn answer_until(&mut self, until: Instant) -> Option<Answered> {
+        let error = loop {
+            let end = self.began + self.conduct.wait + GRACE;
+            match self.news.recv_timeout(clock::left(end.min(until))) {
+                Ok(News::Conduct(said)) => self.conduct = said,
+                Ok(News::Answered(answered)) => return Some(answered),
+                Ok(News::Failed(error)) => break error,
+                Err(RecvTimeoutError::Timeout) if until < end => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    break AdminError::Failed("there was no verdict within the deadline".into());
+                }
+                Ok(News::Done) | Err(RecvTimeoutError::Disconnected) => {
+                    break AdminError::Failed("the program failed before there was a verdict".into());
+                }
+            }
+        };
+        let text = error.to_string();
+        log::last_words(self.destination.as_ref(), &text);
+        Some(Answered::fault(Fault::internal("not_served", text)))
+    }
+
+    /// The answer, whatever happens.
+    pub fn answer(&mut self) -> Answered {
+        loop {
+            let end = self.began + self.conduct.wait + GRACE;
+            if let Some(answered) = self.answer_until(end) {
+                return answered;
+            }
+        }
+    }
+
+    /// Gives what was left to do at a service, and the log, a while.
+    pub fn finish(&self) {
+        let end = self.began + self.conduct.wait + GRACE;
+        let _ = self.news.recv_timeout(CHORES.min(clock::left(end)));
+    }
+}
+
+/// Runs `decide` in a thread of its own.
 fn start(decide: impl FnOnce(&Sender<News>) -> Result<(), AdminError> + Send + 'static) -> Receiver<News> {
     let (tell, news) = mpsc::channel();
     let failed = tell.clone();
@@ -93,23 +181,6 @@ fn start(decide: impl FnOnce(&Sender<News>) -> Result<(), AdminError> + Send + '
         let _ = failed.send(News::Failed(error.into()));
     }
     news
-}
-
-/// The answer, or why there is none; `conduct` becomes what plugin.ini says.
-fn wait(news: &Receiver<News>, began: Instant, conduct: &mut Conduct) -> Result<Answered, AdminError> {
-    loop {
-        match news.recv_timeout(clock::left(began + conduct.wait + GRACE)) {
-            Ok(News::Conduct(said)) => *conduct = said,
-            Ok(News::Answered(answered)) => return Ok(answered),
-            Ok(News::Failed(error)) => return Err(error),
-            Err(RecvTimeoutError::Timeout) => {
-                return Err(AdminError::Failed("there was no verdict within the deadline".into()));
-            }
-            Ok(News::Done) | Err(RecvTimeoutError::Disconnected) => {
-                return Err(AdminError::Failed("the program failed before there was a verdict".into()));
-            }
-        }
-    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "all that the thread is given, at its one call")]
@@ -169,9 +240,8 @@ fn read(input: Input, arguments: &[OsString]) -> io::Result<Secret<Vec<u8>>> {
         Input::LastArgument => {
             let path = arguments.last().map(PathBuf::from).filter(|path| path.is_absolute());
             let path = path.ok_or_else(|| io::Error::other("the last argument is the absolute path of no file"))?;
-            let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
-            let read = read_all(&mut File::options().read(true).custom_flags(flags).open(&path)?)?;
-            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TEMPORARY)) {
+            let read = read_all(&mut File::options().read(true).custom_flags(no_link()).open(&path)?)?;
+            if is_temporary(&path) {
                 // What is in it is a secret that nobody needs any more.
                 let _ = std::fs::remove_file(&path);
             }
@@ -180,8 +250,20 @@ fn read(input: Input, arguments: &[OsString]) -> io::Result<Secret<Vec<u8>>> {
     }
 }
 
+/// Whether `path` is a file that was made for this one run.
+fn is_temporary(path: &Path) -> bool {
+    let (starts, end) = TEMPORARY;
+    let is_one = |name: &str| name.ends_with(end) && starts.iter().any(|start| name.starts_with(start));
+    path.file_name().and_then(OsStr::to_str).is_some_and(is_one)
+}
+
+/// The flag by which a link is not followed.
+pub fn no_link() -> i32 {
+    i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default()
+}
+
 /// Reads to the end, or a little more than is allowed.
-fn read_all(from: &mut impl Read) -> io::Result<Secret<Vec<u8>>> {
+pub fn read_all(from: &mut impl Read) -> io::Result<Secret<Vec<u8>>> {
     // In one piece, so that no copy is left where it grew.
     let mut read = Vec::with_capacity(INPUT_LIMIT + 1);
     let limit = u64::try_from(INPUT_LIMIT + 1).unwrap_or(u64::MAX);
@@ -189,10 +271,23 @@ fn read_all(from: &mut impl Read) -> io::Result<Secret<Vec<u8>>> {
     Ok(Secret::new(read))
 }
 
+/// Writes the files of an answer.
+pub fn write(parting: &Parting) -> io::Result<()> {
+    for (path, content) in &parting.made {
+        File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(content)?;
+    }
+    for (path, content) in &parting.files {
+        let mut file = File::options().write(true).truncate(true).custom_flags(no_link()).open(path)?;
+        file.write_all(content)?;
+    }
+    Ok(())
+}
+
 /// Leaves what the gateway takes for an answer; does `rest` when it can be read.
 fn leave(parting: Parting, rest: impl FnOnce()) -> ExitCode {
-    let Parting { files, output, program, status } = parting;
-    let written = files.iter().try_for_each(|(path, content)| std::fs::write(path, content)).and_then(|()| {
+    let written = write(&parting);
+    let Parting { made: _, files: _, output, program, status } = parting;
+    let written = written.and_then(|()| {
         let mut stdout = io::stdout().lock();
         stdout.write_all(&output)?;
         stdout.flush()
