@@ -59,26 +59,10 @@ pub fn run(
     clock: Clock,
 ) -> ExitCode {
     let asked = Asked::take(codec.input(), arguments);
-    answer(codec, name, said, asked, config, clock)
-}
-
-/// Answers what was `asked`, whatever happens, within the time that the gateway waits.
-pub fn answer(
-    codec: &'static dyn OneShot,
-    name: Name,
-    said: Said,
-    asked: Asked,
-    config: &Path,
-    clock: Clock,
-) -> ExitCode {
     let mut deciding = Deciding::start(codec, name, said, asked, config, clock);
     let answered = deciding.answer();
     let parting = codec.part(&deciding.given, &answered, &deciding.conduct);
-    leave(parting, || {
-        deciding.finish();
-        let least = deciding.began + deciding.conduct.min_runtime;
-        thread::sleep(clock::left(least));
-    })
+    leave(parting, || deciding.finish())
 }
 
 /// What a gateway asks.
@@ -162,10 +146,11 @@ impl Deciding {
         }
     }
 
-    /// Gives what was left to do at a service, and the log, a while.
+    /// Gives what was left to do at a service, and the log, a while; and the run its least time.
     pub fn finish(&self) {
         let end = self.began + self.conduct.wait + GRACE;
         let _ = self.news.recv_timeout(CHORES.min(clock::left(end)));
+        thread::sleep(clock::left(self.began + self.conduct.min_runtime));
     }
 }
 

@@ -39,7 +39,12 @@ pub fn run(said: Said, arguments: Vec<OsString>, config: &Path, clock: Clock) ->
     // What is wrong with the configuration is told where it is used.
     let may_take_time = Config::load(config).is_ok_and(|config| config.may_wait(Name::Openvpn));
     if asked.flaw.is_some() || !may_take_time {
-        return once::answer(codec(&asked), Name::Openvpn, said, asked, config, clock);
+        let codec = codec(&asked);
+        let mut deciding = Deciding::start(codec, Name::Openvpn, said, asked, config, clock);
+        let answered = deciding.answer();
+        let status = leave(&codec.part(&deciding.given, &answered, &deciding.conduct));
+        deciding.finish();
+        return ExitCode::from(status);
     }
     match hand_over(&asked) {
         Ok(status) => ExitCode::from(status),

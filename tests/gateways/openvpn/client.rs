@@ -113,11 +113,6 @@ impl Client {
         }
     }
 
-    /// Waits until the server has put the client off.
-    pub fn wait_for(&mut self, state: &str) {
-        while !self.line().contains(state) {}
-    }
-
     /// Says something to the client.
     pub fn say(&mut self, line: &str) {
         writeln!(self.writer, "{line}").unwrap();
