@@ -213,13 +213,15 @@ fn verify(given: &Given, conduct: &Conduct) -> Result<Request, Fault> {
     Ok(login(user, typed, Dialogue::Open))
 }
 
-/// The request of somebody who answers the question that `state` is of.
+/// The request of somebody who answers the question that `state` is of. Clients that answer over the connection they have send
+/// no empty answer: blanks are one.
 fn answer(user: String, state: &[u8], typed: Secret<String>) -> Result<Request, Fault> {
-    let mut request = login(user, Typed::default(), Dialogue::Open);
     let carried = std::str::from_utf8(state).ok().and_then(carry::unpack);
-    carried
-        .ok_or_else(|| invalid("wrong_value", "the state of the dialogue is none of ours"))?
-        .answer(&mut request, typed);
+    let carried = carried.ok_or_else(|| invalid("wrong_value", "the state of the dialogue is none of ours"))?;
+    // Only whether something was typed is looked at.
+    let typed = if typed.expose().trim().is_empty() { Secret::new(String::new()) } else { typed };
+    let mut request = login(user, Typed::default(), Dialogue::Open);
+    carried.answer(&mut request, typed);
     Ok(request)
 }
 
