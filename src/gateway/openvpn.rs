@@ -89,17 +89,15 @@ impl OneShot for Openvpn {
     }
 
     fn part(&self, given: &Given, answered: &Answered, conduct: &Conduct) -> Parting {
-        match (call(given), &answered.verdict) {
-            (Some(Call::Response), _) => self.part_late(given, answered, conduct),
-            (Some(Call::Verify), Verdict::Accept(_)) => Parting::status(0),
-            (Some(Call::Verify), Verdict::NeedInfo(asked)) => {
-                let pending = pending(given, &self.user(given), asked);
-                pending.unwrap_or_else(|| Parting { files: self.reason(given, answered, conduct), ..rejected() })
-            }
-            (Some(Call::Verify), Verdict::Reject(_)) => {
-                Parting { files: self.reason(given, answered, conduct), ..rejected() }
-            }
-            (None, _) => rejected(),
+        let rejected = || Parting { files: self.reason(given, answered, conduct), ..Parting::status(REJECTED) };
+        match call(given) {
+            Some(Call::Verify) => match &answered.verdict {
+                Verdict::Accept(_) => Parting::status(0),
+                Verdict::NeedInfo(asked) => pending(given, &self.user(given), asked).unwrap_or_else(rejected),
+                Verdict::Reject(_) => rejected(),
+            },
+            Some(Call::Response) => self.part_late(given, answered, conduct),
+            None => Parting::status(REJECTED),
         }
     }
 }
@@ -175,10 +173,6 @@ impl Openvpn {
         // From one custody into the other.
         answer(text(user, "the name")?, state, decode(given.input.expose().trim_ascii(), "the answer")?)
     }
-}
-
-fn rejected() -> Parting {
-    Parting::status(REJECTED)
 }
 
 fn call(given: &Given) -> Option<Call> {
@@ -287,4 +281,81 @@ fn line(text: &str, limit: usize) -> String {
         line.truncate(end);
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::fault::Class;
+    use crate::domain::outcome::Remarks;
+    use crate::domain::verdict::{Question, Reject};
+    use crate::gateway::conduct::{OnError, PasswordField};
+
+    fn given() -> Given {
+        let pair = |name: &str, value: &str| (name.into(), Secret::new(value.as_bytes().to_vec()));
+        let environment = BTreeMap::from([
+            pair("script_type", "user-pass-verify"),
+            pair("auth_failed_reason_file", "/tmp/afr"),
+            pair("auth_control_file", "/tmp/acf"),
+        ]);
+        Given { arguments: Vec::new(), environment, input: Secret::new(b"alice\npassword\n".to_vec()) }
+    }
+
+    /// What the client is told of `verdict`, and by which status.
+    fn told(verdict: Verdict) -> (String, u8) {
+        let conduct = Conduct {
+            append_otp: None,
+            password: PasswordField::Code,
+            wait: Duration::from_secs(1),
+            min_runtime: Duration::ZERO,
+            on_error: OnError::TempFail,
+            has_first_factor: false,
+        };
+        let answered = Answered { verdict, ..Answered::fault(Fault::internal("", "")) };
+        let Parting { files, status, .. } = Openvpn::default().part(&given(), &answered, &conduct);
+        let content = files.into_iter().next().map(|(_, content)| content).unwrap_or_default();
+        (String::from_utf8(content).unwrap(), status)
+    }
+
+    fn reject(message: &str) -> Verdict {
+        let remarks = Remarks { message: Some(message.into()), ..Remarks::default() };
+        Verdict::Reject(Reject {
+            class: Class::AuthenticationFailure,
+            code: "declined",
+            service: None,
+            reason: String::new(),
+            remarks: Some(Box::new(remarks)),
+            retry_after: None,
+        })
+    }
+
+    #[test]
+    fn what_a_service_says_is_text_and_one_line() {
+        for (message, expected) in [
+            ("no\nCRV1:R:x:YQ==:?", "no CRV1:R:x:YQ==:?"),
+            ("CRV1:R:x:YQ==:?", " CRV1:R:x:YQ==:?"),
+            (" \tTEMP[backoff 1]:x", " TEMP[backoff 1]:x"),
+            ("SESSION:x", " SESSION:x"),
+            ("", ""),
+        ] {
+            assert_eq!(told(reject(message)), (expected.to_owned(), REJECTED), "{message:?}");
+        }
+        let (long, _) = told(reject(&"\u{e9}".repeat(2000)));
+        assert!(long.len() < MESSAGE_LIMIT && long.len() > MESSAGE_LIMIT - 4);
+    }
+
+    #[test]
+    fn a_long_question_is_cut_where_a_message_ends() {
+        let question = Question { key: "otp".into(), prompt: "\u{20ac}".repeat(1000), echo: Echo::Hide };
+        let (reason, status) = told(Verdict::NeedInfo(NeedInfo { question, cookie: Some("c".repeat(95)) }));
+        assert!(reason.starts_with("CRV1:R:ccc") && reason.contains(":YWxpY2U=:\u{20ac}"));
+        assert!(reason.len() <= MESSAGE_LIMIT && reason.len() > MESSAGE_LIMIT - 3);
+        assert_eq!(status, REJECTED);
+        // A question that cannot be carried is a no.
+        let question = Question { key: "a key".into(), prompt: "?".into(), echo: Echo::Hide };
+        assert_eq!(told(Verdict::NeedInfo(NeedInfo { question, cookie: None })), (String::new(), REJECTED));
+    }
 }

@@ -50,7 +50,7 @@ fn play(sheet: &mut Sheet) {
     sheet.case(Case::BadInput, || stands_bad_input(&network));
     let (stage, next) = (Stage::codes(), AtomicUsize::new(0));
     let vpn = Vpn::start(&network, &stage, "");
-    let plain = Vpn::of(&network, &stage, "plain", |_| "/bin/true".to_owned());
+    let plain = Vpn::of(&network, &stage, "plain", "", |_| "/bin/true".to_owned());
     let log_in = |vpn: &Vpn<'_>| {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let (user, code) = (format!("user{number}"), crowd(number).fresh_code());
@@ -70,16 +70,17 @@ struct Vpn<'a> {
 impl<'a> Vpn<'a> {
     /// The server of contrib/openvpn in front of `stage`, with `options` behind the command.
     fn start(network: &'a Network, stage: &Stage, options: &str) -> Self {
-        Self::of(network, stage, "vpn", |stage| stage.gateway("openvpn", options))
+        Self::of(network, stage, "vpn", "", |stage| stage.gateway("openvpn", options))
     }
 
     /// The same; its programs are in the network of the tests, where the services of the stage are.
     fn start_outside(network: &'a Network, stage: &Stage) -> Self {
         let outside = format!("/usr/bin/nsenter --net=/proc/{}/ns/net", std::process::id());
-        Self::of(network, stage, "vpn", |stage| format!("{outside} {}", stage.gateway("openvpn", "")))
+        Self::of(network, stage, "vpn", "", |stage| format!("{outside} {}", stage.gateway("openvpn", "")))
     }
 
-    fn of(network: &'a Network, stage: &Stage, name: &str, command: impl Fn(&Stage) -> String) -> Self {
+    /// A server called `name` of which the programs are `command`, with `more` in its configuration.
+    fn of(network: &'a Network, stage: &Stage, name: &str, more: &str, command: impl Fn(&Stage) -> String) -> Self {
         let dir = stage.dir().join(name);
         fs::create_dir_all(dir.join("tmp")).unwrap();
         let fingerprint = certify(&dir);
@@ -97,7 +98,7 @@ impl<'a> Vpn<'a> {
         );
         // Two servers of one machine need different networks.
         let server = if name == "vpn" { server } else { server.replace("10.8.0.0", "10.9.0.0") };
-        fs::write(dir.join("server.conf"), server).unwrap();
+        fs::write(dir.join("server.conf"), server + more).unwrap();
         let client = substitute(
             &read("client.conf"),
             &[("1194", &port), ("vpn.example.com", SERVER), ("AA:BB:CC", &fingerprint)],
@@ -191,6 +192,16 @@ fn accepts(network: &Network) {
     let both = Typed { user: "bob", password: "any", response: &code, answers: &[] };
     assert_eq!(vpn.log_in(ASKS_AT_ONCE, &both), End::Connected);
     assert!(vpn.is_clean());
+    drop(vpn);
+    // Whoever is in stays in when the keys are made anew, and is asked nothing.
+    let vpn = Vpn::of(network, &stage, "vpn", "\nhand-window 5\nreneg-sec 10\n", |stage| stage.gateway("openvpn", ""));
+    let mut client = vpn.client(&[]);
+    assert_eq!(client.log_in(&typed("user0", &crowd(0).fresh_code())), End::Connected);
+    let log = vpn.dir.join("server.log");
+    wait_until(|| {
+        fs::read_to_string(&log).unwrap().contains("auth-token authentication succeeded for username 'user0'")
+    });
+    assert_eq!(stage.home.log().matches("claimant=\"user0\"").count(), 1);
 }
 
 fn rejects(network: &Network) {
