@@ -3,7 +3,6 @@
 #![cfg(debug_assertions)]
 #![expect(
     clippy::expect_used,
-    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test ends where its helpers fail"

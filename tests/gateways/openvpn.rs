@@ -309,7 +309,7 @@ fn serves_many(network: &Network) {
                     if number >= CROWD {
                         return;
                     }
-                    let (user, phone, is_wrong) = (format!("user{number}"), crowd(number), number % 5 == 0);
+                    let (user, phone, is_wrong) = (format!("user{number}"), crowd(number), number.is_multiple_of(5));
                     let code = if is_wrong { phone.wrong_code(crate::rig::now()) } else { phone.fresh_code() };
                     let end = vpn.log_in(&[], &typed(&user, &code));
                     assert_eq!(end, if is_wrong { failed() } else { End::Connected }, "{user}");

@@ -78,10 +78,16 @@ impl Asked {
     /// What the gateway gave the process.
     pub fn take(input: Input, arguments: Vec<OsString>) -> Self {
         let began = Instant::now();
-        match take(input, arguments) {
-            Ok(given) => Self { given, flaw: None, began },
-            Err((given, fault)) => Self { given, flaw: Some(fault), began },
-        }
+        let environment = std::env::vars_os().map(|(name, value)| (name, Secret::new(value.into_vec()))).collect();
+        let (input, flaw) = match read(input, &arguments) {
+            Ok(input) if input.expose().len() <= INPUT_LIMIT => (input, None),
+            Ok(_) => {
+                let fault = invalid("input_too_long", format!("more than {INPUT_LIMIT} bytes came"));
+                (Secret::new(Vec::new()), Some(fault))
+            }
+            Err(error) => (Secret::new(Vec::new()), Some(invalid("no_input", error.to_string()))),
+        };
+        Self { given: Given { arguments, environment, input }, flaw, began }
     }
 }
 
@@ -196,20 +202,6 @@ fn decide(
     let streams = || Ok((input, OwnedFd::from(File::options().write(true).open("/dev/null")?)));
     let deadline = conduct.wait;
     serve::converse(setup, clock, Conversation { protocol, streams, deadline, first_factor })
-}
-
-/// What the gateway gave; beside it, what is wrong with that.
-fn take(input: Input, arguments: Vec<OsString>) -> Result<Given, (Given, Fault)> {
-    let environment = std::env::vars_os().map(|(name, value)| (name, Secret::new(value.into_vec()))).collect();
-    let mut given = Given { arguments, environment, input: Secret::new(Vec::new()) };
-    match read(input, &given.arguments) {
-        Ok(read) if read.expose().len() <= INPUT_LIMIT => {
-            given.input = read;
-            Ok(given)
-        }
-        Ok(_) => Err((given, invalid("input_too_long", format!("more than {INPUT_LIMIT} bytes came")))),
-        Err(error) => Err((given, invalid("no_input", error.to_string()))),
-    }
 }
 
 fn invalid(code: &'static str, reason: String) -> Fault {

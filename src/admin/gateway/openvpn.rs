@@ -69,6 +69,7 @@ pub fn run_detached(said: Said, arguments: Vec<OsString>, config: &Path, clock: 
     first.set_read_timeout(Some(PATIENCE))?;
     let at_once = clock::after(AT_ONCE);
     let mut asked = Asked::take(Input::Nothing, arguments);
+    // From the first process, which has seen that it is not too long.
     asked.given.input = once::read_all(&mut first)?;
     let codec = codec(&asked);
     let mut deciding = Deciding::start(codec, Name::Openvpn, said, asked, config, clock);
@@ -102,8 +103,7 @@ fn take_kept(path: &Path) -> io::Result<Secret<Vec<u8>>> {
     once::read_all(&mut file)
 }
 
-/// Has a second process decide; the status that it says.
-#[expect(clippy::zombie_processes, reason = "it goes on when this one has ended")]
+/// Has a second process decide, which goes on when this one has ended; the status that it says.
 fn hand_over(asked: &Asked) -> io::Result<u8> {
     let (mut ours, theirs) = UnixStream::pair()?;
     // The environment stays: it is what the server said. What the claimant typed goes through the socket alone.
