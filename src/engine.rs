@@ -46,7 +46,7 @@ use before::Before;
 pub use dialogue::CookieState;
 use errand::Errand;
 use held::{Absent, Held};
-pub use push::{Chore, slot as push_slot};
+pub use push::{Chore, REPORTED as PUSH_REPORTED, slot as push_slot};
 use pushes::Pushes;
 use story::{Aside, Standing, Story};
 pub use trial::Trial;

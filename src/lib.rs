@@ -17,11 +17,12 @@
 //! | 0 | `domain` | the words: no I/O, no clock, no wire format |
 //! | 1 | `files`, `ready`, `child`, `otp`, `policy`, `gateway` | guarded files; descriptors asked without waiting; programs that are run; algorithms; rules; who asks |
 //! | 2 | `config`, `clock` | plugin.ini, typed; the one reader of clocks |
-//! | 3 | `secret`, `store`, `net` | sealing; what is remembered; names and TLS |
-//! | 4 | `client`, `directory` | who verifies; who a directory says a user is |
-//! | 5 | `engine`, `log`, `setup` | the decision; the audit line; from plugin.ini to all of these |
-//! | 6 | `serve` | streams, signals, concurrency |
-//! | 7 | `admin` | the subcommands |
+//! | 3 | `secret`, `net` | sealing; names and TLS |
+//! | 4 | `store` | what is remembered |
+//! | 5 | `client`, `directory` | who verifies; who a directory says a user is |
+//! | 6 | `engine`, `log`, `setup` | the decision; the audit line; from plugin.ini to all of these |
+//! | 7 | `serve` | streams, signals, concurrency |
+//! | 8 | `admin` | the subcommands |
 
 pub mod admin;
 pub mod child;

@@ -2,18 +2,25 @@
 
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
+use rustls::ClientConfig;
+
+use crate::config::value::{Authorities, StorePlace};
 use crate::config::{Config, Mistake, Mistakes, Reading};
+use crate::net::tls::{self, Presented, Trust};
 use crate::secret::keys::{KeyError, KeyId, Keys};
 use crate::secret::seal::Sealer;
+use crate::secret::service;
+use crate::store::postgres::{PostgresStore, Settings, Where};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Limits, StoreError};
+use crate::store::{Limits, Opened, StoreError};
 
 /// Everything that stands behind a verdict.
 pub struct Setup {
     pub config: Config,
     pub sealer: Rc<Sealer>,
-    pub store: Rc<SqliteStore>,
+    pub store: Rc<dyn Opened>,
 }
 
 impl Setup {
@@ -33,8 +40,8 @@ impl Setup {
         let config = Config::load_as(path, reading)?;
         let sealer = sealer(&config)?;
         let store = store(&config)?;
-        check_key(&config, &sealer, &store)?;
-        Ok(Self { config, sealer: Rc::new(sealer), store: Rc::new(store) })
+        check_key(&config, &sealer, store.opened_under())?;
+        Ok(Self { config, sealer: Rc::new(sealer), store })
     }
 }
 
@@ -53,19 +60,62 @@ pub fn sealer(config: &Config) -> Result<Sealer, Mistake> {
 ///
 /// # Errors
 /// Where it cannot be opened, at the option that names it.
-pub fn store(config: &Config) -> Result<SqliteStore, Mistake> {
-    SqliteStore::open(&config.resolve(&config.plugin.store), limits(config)).map_err(|error: StoreError| {
-        let is_forbidden = matches!(error, StoreError::NotPermitted(_) | StoreError::ReadOnly(_));
-        config.mistake("plugin", "store", error.to_string()).forbidden_if(is_forbidden)
-    })
+pub fn store(config: &Config) -> Result<Rc<dyn Opened>, Mistake> {
+    let opened = match &config.plugin.store {
+        StorePlace::Directory(directory) => {
+            SqliteStore::open(&config.resolve(directory), limits(config)).map(|store| Rc::new(store) as Rc<dyn Opened>)
+        }
+        StorePlace::Postgres(url) => {
+            let Database { place, tls } = database(config, url)?;
+            PostgresStore::open(&place, tls, limits(config)).map(|store| Rc::new(store) as Rc<dyn Opened>)
+        }
+    };
+    opened.map_err(|error| unusable(config, &error))
 }
 
-/// Whether `store` was sealed under a key that `sealer` has.
+/// The mistake that an unusable store is.
+pub fn unusable(config: &Config, error: &StoreError) -> Mistake {
+    let is_forbidden = matches!(error, StoreError::NotPermitted(_) | StoreError::ReadOnly(_));
+    config.mistake("plugin", "store", error.to_string()).forbidden_if(is_forbidden)
+}
+
+/// The database of a shared store, and how the way to it is secured.
+pub struct Database {
+    pub place: Where,
+    pub tls: Option<ClientConfig>,
+}
+
+/// The database at `url`, as `[postgres]` says.
+///
+/// # Errors
+/// Where something that it names cannot be used.
+pub fn database(config: &Config, url: &str) -> Result<Database, Mistake> {
+    let options = config.postgres();
+    let wrong = |option, text: String| config.mistake("postgres", option, text);
+    let password = options.password.0.as_ref().map(|source| service::read(source, |path| config.resolve(path)));
+    let password = password.transpose().map_err(|error| wrong("password", error.to_string()))?;
+    let settings = Settings {
+        url,
+        password: password.as_ref(),
+        connections: usize::try_from(options.connections.0).unwrap_or(1),
+        patience: Duration::from_secs(options.connect_timeout.0),
+        statement: Duration::from_secs(options.statement_timeout.0),
+    };
+    let place = Where::of(&settings).map_err(|error| unusable(config, &error))?;
+    let authorities = options.ca_file.0.as_ref().map(|path| Authorities::File(config.resolve(path)));
+    let trust = Trust { authorities, ..Trust::default() };
+    let no_secrets = |_: &_| Err("no certificate of ours is used here".into());
+    let secured = place.is_secured().then(|| tls::config(&trust, no_secrets, &Presented::default()));
+    let tls = secured.transpose().map_err(|error| wrong("ca_file", error))?;
+    Ok(Database { place, tls })
+}
+
+/// Whether a store that was sealed under the key `under` was sealed under one that `sealer` has.
 ///
 /// # Errors
 /// Where it was not, at the option that names the keys.
-pub fn check_key(config: &Config, sealer: &Sealer, store: &SqliteStore) -> Result<(), Mistake> {
-    let under = KeyId(store.opened_under());
+pub fn check_key(config: &Config, sealer: &Sealer, under: [u8; 4]) -> Result<(), Mistake> {
+    let under = KeyId(under);
     // A rotation may have ended between the reading of the keys and the opening of the store.
     if sealer.ids().contains(&under) || (sealer.refresh().is_ok() && sealer.ids().contains(&under)) {
         return Ok(());

@@ -928,9 +928,14 @@ fn a_throttled_user_is_shown_and_heard_again_after_unlock() {
     assert!(text.contains(&format!("heard in {wait} s")) && text.contains("countersign unlock"), "{text}");
     assert_eq!(home.ask_one(&attempt(8, "alice", &phone.code_at(NOW, 0))).code(), "throttled");
 
+    let locked = home.run(&["lock", "list"], "").ok().stdout;
+    assert!(locked.starts_with("alice: codes are heard again in ") && locked.lines().count() == 1, "{locked}");
+    let locked: Value = serde_json::from_str(&home.run(&["lock", "list", "--json"], "").ok().stdout).unwrap();
+    assert_eq!((&locked[0]["user"], &locked[0]["what"]), (&json!("alice"), &json!("codes")), "{locked}");
     let text = home.run(&["unlock", "ALICE"], "").ok().stdout;
     assert_eq!(text, "alice: the failures are forgotten\n");
     assert_eq!(home.run(&["unlock", "alice"], "").ok().stdout, "alice: there were no failures\n");
+    assert_eq!(home.run(&["lock", "list"], "").ok().stdout, "nobody who is enrolled has to wait\n");
     assert_eq!(show(&home, "alice").retry_after_s, 0);
     assert_eq!(home.ask_one(&attempt(9, "alice", &phone.code_at(NOW, 0))).told(), "accept");
 }
@@ -1150,6 +1155,8 @@ fn the_help_of_each_command_tells_its_options() {
         ("recovery count", &["json"]),
         ("bypass", &["for", "uses", "reason", "json"]),
         ("ticket", &["for", "json"]),
+        ("lock", &[]),
+        ("lock list", &["json"]),
         ("unlock", &["source"]),
         ("challenge", &[]),
         ("challenge request", &["purpose", "binding", "lifetime", "json"]),
@@ -1166,7 +1173,12 @@ fn the_help_of_each_command_tells_its_options() {
         ("doctor", &["json", "gateway"]),
         ("explain", &["at", "json", "gateway"]),
         ("example", &[]),
-        ("gateway", &[]),
+        ("gateway", &["append-otp", "field", "wait", "min-runtime", "on-error", "log", "concurrent"]),
+        ("store", &[]),
+        ("store migrate", &[]),
+        ("store copy", &[]),
+        ("store check", &[]),
+        ("store purge", &[]),
         ("keys", &[]),
         ("keys generate", &[]),
         ("keys rotate", &[]),
@@ -1198,7 +1210,7 @@ fn the_help_of_each_command_tells_its_options() {
 fn no_option_and_no_argument_takes_a_secret() {
     let known = [
         "PATH", "TEXT", "USER", "ID", "ADDRESS", "DIR", "FILE", "SHELL", "CLIENT", "TIME", "NAME", "STATE", "LABEL",
-        "COUNT", "FORM", "SECONDS",
+        "COUNT", "FORM", "SECONDS", "SEP", "WHAT", "MS", "WHERE", "ARGUMENT", "FROM", "TO",
     ];
     for page in pages() {
         let words = page.words.join(" ");
@@ -1206,8 +1218,8 @@ fn no_option_and_no_argument_takes_a_secret() {
             let value = value.to_uppercase();
             assert!(known.contains(&value.as_str()), "{words}: {value}: may it be a secret?");
         }
-        // What names a file takes no secret, but a path.
-        for option in page.options.iter().filter(|option| !option.ends_with("-file")) {
+        // What names a file takes no secret, but a path; append-otp takes what stands between two.
+        for option in page.options.iter().filter(|option| !option.ends_with("-file") && *option != "append-otp") {
             for word in ["secret", "code", "otp", "key", "password", "passphrase", "seed", "token", "pin"] {
                 assert!(!option.split('-').any(|part| part == word), "{words}: --{option} takes a secret?");
             }
@@ -1243,7 +1255,8 @@ fn bash_completes_a_subcommand() {
     let script = countersign(&["completions", "bash"]).ok().stdout;
     let ask =
         "COMP_WORDS=(countersign enr) COMP_CWORD=1; _countersign countersign enr countersign; echo \"${COMPREPLY[@]}\"";
-    let done = finish(Command::new("bash").args(["--norc", "-c", &format!("{script}\n{ask}")]), b"");
+    // By its input: the script is longer than an argument may be.
+    let done = finish(Command::new("bash").args(["--norc", "-s"]), format!("{script}\n{ask}\n").as_bytes());
     assert_eq!(done.stdout.trim(), "enroll", "{done:?}");
 }
 

@@ -247,7 +247,7 @@ fn a_bad_value_of_each_option_is_told_with_what_it_takes() {
     for Shown { section, name, takes } in options() {
         // Any text is a prompt or a path; any names are protocols. Everything else is choosy.
         let garbage: &[&str] = match takes.as_str() {
-            "some text" | "a path" => &[""],
+            "some text" | "a path" | "a directory, or postgres://USER@HOST/DATABASE" => &[""],
             "protocols with their modes, such as ssh:number, rdp:plain" => &["ssh", "ssh:", ":plain", "a:off,A:plain"],
             "names separated by commas, such as ssh,rdp" => &[",", "ssh,,rdp", "ssh,"],
             _ => &["", "%", "-1", "+5", "1_0", "5m", "0x10", "1.5", "99999999999999999999999", "x\u{202e}y", "a b"],

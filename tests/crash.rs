@@ -3,13 +3,18 @@
 //!
 //! `COUNTERSIGN_KILLS` says how often; `COUNTERSIGN_SEED` repeats a run.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where its helpers fail")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test ends where its helpers fail, and says what it did"
+)]
 
 #[expect(dead_code, reason = "no test uses all of the rig")]
 mod rig;
 
 use std::time::{Duration, Instant};
 
+use rig::grounds::Ground;
 use rig::{Answer, Gateway, Home, Phone, attempt, now};
 
 /// How many users log in with each process that is killed.
@@ -102,11 +107,17 @@ fn hear(gateway: &mut Gateway, count: Option<usize>) -> Vec<Answer> {
 #[test]
 fn nothing_that_was_said_is_forgotten_by_a_crash() {
     let kills = usize::try_from(number("COUNTERSIGN_KILLS").unwrap_or(100)).unwrap();
+    for ground in Ground::all() {
+        println!("{}", ground.name);
+        kill(&ground.home, kills);
+    }
+}
+
+fn kill(home: &Home, kills: usize) {
     let seed = number("COUNTERSIGN_SEED").unwrap_or_else(now);
     let mut random = Random(seed);
     println!("COUNTERSIGN_KILLS={kills} COUNTERSIGN_SEED={seed}");
 
-    let home = Home::init();
     // Nobody waits it out, and no address is counted: what is seen are the failures of one subscriber.
     home.set("throttle", "first_wait", "86400");
     home.set("throttle", "longest_wait", "604800");
@@ -117,17 +128,17 @@ fn nothing_that_was_said_is_forgotten_by_a_crash() {
 
     // How long a process lives that nobody kills.
     let began = Instant::now();
-    let mut gateway = Gateway::start(&home);
+    let mut gateway = Gateway::start(home);
     gateway.send_raw(calm.lines());
     gateway.end().1.ok();
     let life = began.elapsed();
 
     // Another process on the same store, which nobody kills.
-    let mut bystander = Gateway::start(&home);
+    let mut bystander = Gateway::start(home);
     let (mut spoke, mut silent) = (0, 0);
     for (round, batch) in batches.iter().enumerate() {
         let codes: Vec<_> = batch.logins.iter().map(|(user, phone)| (user.as_str(), phone.fresh_code())).collect();
-        let mut gateway = Gateway::start(&home);
+        let mut gateway = Gateway::start(home);
         gateway.send_raw(batch.lines());
         let asked = Instant::now();
         let moment = match random.below(2) {
@@ -152,7 +163,7 @@ fn nothing_that_was_said_is_forgotten_by_a_crash() {
         let place = format!("round {round} of COUNTERSIGN_SEED={seed}, killed at {moment:?}");
         // The store opens, for others and for whoever was here before.
         let mut fresh = None;
-        let witness = if round % 2 == 0 { &mut bystander } else { fresh.insert(Gateway::start(&home)) };
+        let witness = if round % 2 == 0 { &mut bystander } else { fresh.insert(Gateway::start(home)) };
         let (user, phone) = &batch.witness;
         assert_eq!(witness.ask(&attempt(1, user, &phone.fresh_code())).verdict(), "accept", "{place}");
 

@@ -64,7 +64,9 @@ impl Desk {
         if path.exists() {
             return Ok(());
         }
-        let store = std::fs::metadata(self.setup.store.directory())?;
+        // A store elsewhere belongs to nobody here; then the log is whoever's the configuration is.
+        let owner = self.setup.store.directory().unwrap_or(self.setup.config.path());
+        let store = std::fs::metadata(owner)?;
         match crate::files::create_private(path, b"") {
             Ok(()) => {}
             // By another command, at the same moment.

@@ -36,14 +36,15 @@ pub fn run(args: &Args, config: &Path, out: &mut impl Write) -> Result<(), Admin
     let log = Log::try_open(&config);
     match (sealer, store, log) {
         (Ok(sealer), Ok(store), Ok(())) if unread.is_empty() => {
-            setup::check_key(&config, &sealer, &store)?;
+            setup::check_key(&config, &sealer, store.opened_under())?;
             for warning in config.warnings() {
                 writeln!(out, "warning: {warning}")?;
             }
             let rest = if config.warnings().is_empty() { "right" } else { "the rest is right" };
             writeln!(out, "{}: {rest}", config.path().display())?;
             writeln!(out, "master key {}: can be read", sealer.newest().map(|id| id.to_string()).unwrap_or_default())?;
-            writeln!(out, "store {}: can be opened", store.directory().display())?;
+            let place = store.directory().map_or("in the database".into(), |path| path.display().to_string());
+            writeln!(out, "store {place}: can be opened")?;
             if config.remote.remotes().next().is_some() {
                 writeln!(out, "remote services: not asked; for that, run: countersign doctor")?;
             }

@@ -16,8 +16,7 @@ use crate::domain::secret::Secret;
 use crate::domain::time::UnixTime;
 use crate::log::Log;
 use crate::setup::Setup;
-use crate::store::sqlite;
-use crate::store::{Store, StoreError};
+use crate::store::{self, Store, StoreError};
 
 /// The longest line that is read from an administrator.
 const LINE: u64 = 16 * 1024;
@@ -103,7 +102,7 @@ impl Drop for Desk {
     /// What an administrator changed is moved into the database at once: no login has to read it from the log.
     fn drop(&mut self) {
         // A log that stays is moved later.
-        let _ = self.setup.store.close(sqlite::Log::Any);
+        let _ = self.setup.store.close(store::Log::Any);
     }
 }
 

@@ -125,7 +125,9 @@ fn basis(path: &Path, reading: Reading) -> Vec<Finding> {
     let sealer = setup::sealer(&config).map_err(|mistake| mistake.to_string());
     let store = setup::store(&config).map_err(|mistake| mistake.to_string());
     let belong = match (&sealer, &store) {
-        (Ok(sealer), Ok(store)) => setup::check_key(&config, sealer, store).map_err(|mistake| mistake.to_string()),
+        (Ok(sealer), Ok(store)) => {
+            setup::check_key(&config, sealer, store.opened_under()).map_err(|mistake| mistake.to_string())
+        }
         (Ok(_) | Err(_), _) => Ok(()),
     };
     let wrong = [sealer.err(), store.err(), belong.err()]

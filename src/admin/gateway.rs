@@ -59,7 +59,7 @@ struct Said {
 
     /// What the password field holds: code, or checked (a password that the gateway checks)
     #[arg(long, value_name = "WHAT", value_parser = value::<PasswordField>)]
-    password: Option<PasswordField>,
+    field: Option<PasswordField>,
 
     /// The longest that a login may take
     #[arg(long, value_name = "SECONDS", value_parser = value::<Seconds<1, 600>>)]
@@ -200,10 +200,10 @@ fn prepare(name: Name, said: &Said, config: &Path) -> Result<Prepared, AdminErro
 impl Said {
     /// The same options, with what was said in their place.
     fn over(&self, options: GatewayOptions) -> GatewayOptions {
-        let Self { append_otp, password, wait, min_runtime, on_error, log, concurrent: _ } = self.clone();
+        let Self { append_otp, field, wait, min_runtime, on_error, log, concurrent: _ } = self.clone();
         GatewayOptions {
             append_otp: Optional(append_otp.or(options.append_otp.0)),
-            password: password.unwrap_or(options.password),
+            field: field.unwrap_or(options.field),
             first_factor: options.first_factor,
             wait: Optional(wait.or(options.wait.0)),
             min_runtime: Optional(min_runtime.or(options.min_runtime.0)),

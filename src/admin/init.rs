@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::AdminError;
+use crate::config::value::StorePlace;
 use crate::config::{Config, example};
 use crate::files::{self, FileError};
 use crate::secret::keys;
@@ -41,13 +42,16 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), AdminError> {
     unless_there(files::create_private(&dir.join("master.key"), key.expose().as_bytes()))?;
     let sealer = setup::sealer(&config)?;
     let id = sealer.newest().map(|id| id.0).unwrap_or_default();
-    let store = config.resolve(&config.plugin.store);
+    let StorePlace::Directory(store) = &config.plugin.store else {
+        return Err(AdminError::Configuration("the example names no directory".into()));
+    };
+    let store = config.resolve(store);
     match SqliteStore::create(&store, id) {
         Ok(()) => {}
         Err(StoreError::File(_)) if setup::store(&config).is_ok() => {}
         Err(error) => return Err(AdminError::Data(error.to_string())),
     }
-    setup::check_key(&config, &sealer, &setup::store(&config)?)?;
+    setup::check_key(&config, &sealer, setup::store(&config)?.opened_under())?;
     // Last, so that a configuration that is there can be used.
     files::create_private(&ini, text.as_bytes()).map_err(|error| AdminError::Data(error.to_string()))?;
     let ini = ini.display();

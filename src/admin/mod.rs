@@ -22,11 +22,13 @@ mod init;
 mod inquiry;
 mod keys;
 mod list;
+mod lock;
 mod page;
 mod proof;
 mod qr;
 mod recovery;
 mod serve;
+mod store;
 mod target;
 mod unlock;
 
@@ -100,6 +102,9 @@ enum Command {
     Bypass(handed::BypassArgs),
     /// Hand out a code by which USER may enrol at the login, where that takes one (enrolment_ticket)
     Ticket(handed::TicketArgs),
+    /// Who has to wait after failures
+    #[command(subcommand)]
+    Lock(lock::Command),
     /// Forget the failures of a user or a source address, so that the next attempt is heard
     Unlock(unlock::Args),
     /// Have an action of another program confirmed, once, by a user's second factor
@@ -116,6 +121,9 @@ enum Command {
     Explain(explain::Args),
     /// Print plugin.ini.example: every option with its meaning and default
     Example,
+    /// Make, move, check and sweep what is remembered
+    #[command(subcommand)]
+    Store(store::Command),
     /// Make, rotate and verify the master key
     #[command(subcommand)]
     Keys(keys::Command),
@@ -224,6 +232,7 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
         Command::Recovery(command) => recovery::run(&command, &config, clock, out),
         Command::Bypass(args) => handed::bypass(&args, &config, clock, out),
         Command::Ticket(args) => handed::ticket(&args, &config, clock, out),
+        Command::Lock(command) => lock::run(&command, &config, clock, out),
         Command::Unlock(args) => unlock::run(&args, &config, out),
         Command::Challenge(command) => challenge::run(&command, &config, clock, out),
         Command::Check(args) => check::run(&args, &config, out),
@@ -232,6 +241,7 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
         Command::Explain(args) => explain::run(&args, &config, clock, out),
         Command::Example => Ok(out.write_all(crate::config::example::text().as_bytes())?),
         Command::Keys(command) => keys::run(&command, &config, out),
+        Command::Store(command) => store::run(&command, &config, clock, out),
         Command::Demo => demo::run(out),
         Command::Completions(args) => documents::completions(&args, out),
         Command::Man(args) => documents::man(&args, out),

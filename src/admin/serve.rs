@@ -19,7 +19,7 @@ use crate::log::Log;
 use crate::serve::stream::Stream;
 use crate::serve::{self, Serving};
 use crate::setup::Setup;
-use crate::store::{Store, sqlite};
+use crate::store::{self, Store};
 
 /// The configuration, where the command line is exactly `serve --config PATH`: a gateway starts it for each login, and the
 /// general parser costs as much as the verification.
@@ -88,7 +88,7 @@ pub fn converse(
         };
         serve::run(serving, input, output).await?;
         // Everything is answered. A log that is not moved now is moved by the next process.
-        let _ = store.close(sqlite::Log::Long);
+        let _ = store.close(store::Log::Long);
         Ok(())
     });
     log.flush();

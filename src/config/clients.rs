@@ -17,6 +17,7 @@ use super::network::{Network, is_network_section};
 use super::notify::{NotifyOptions, NotifyServices, is_notify_section};
 use super::options::DECLARED;
 use super::policy::is_policy_section;
+use super::postgres::POSTGRES_DECLARED;
 use super::value::{
     ClientName, Clients, Count, DuoFactor, DuoSignature, Flavour, Host, HttpUrl, Names, OktaCode, OnUnreachable,
     Optional, Pins, PushMode, PushModes, Seconds, ServiceSecret, Urls, YesNo,
@@ -315,6 +316,7 @@ impl ClientSections {
                 && !is_network_section(&section.name)
                 && !is_enrolment_section(&section.name)
                 && section.name != CREDENTIALS_DECLARED.name
+                && section.name != POSTGRES_DECLARED.name
                 // Told already, with what it would do.
                 && !section.name.eq_ignore_ascii_case("default")
                 && !read.read_named(section, mistakes)

@@ -13,6 +13,7 @@ use super::network::NETWORK_DECLARED;
 use super::notify::NotifyOptions;
 use super::options::DECLARED;
 use super::policy::sections::{EXPLICIT, POLICY_DECLARED};
+use super::postgres::POSTGRES_DECLARED;
 
 /// What `countersign example` prints: every option with what it means and what it takes, its default behind a `;`.
 pub fn text() -> String {
@@ -76,6 +77,7 @@ pub fn text() -> String {
         section(&mut text, declaration, declaration.name);
     }
     section(&mut text, &CREDENTIALS_DECLARED, CREDENTIALS_DECLARED.name);
+    section(&mut text, &POSTGRES_DECLARED, POSTGRES_DECLARED.name);
     section(&mut text, &GATEWAY_DECLARED, "gateway radius-exec");
     text
 }

@@ -21,7 +21,7 @@ options! {
         append_otp: Optional<String> = "";
         /// What the password field holds: code, the one-time password; or checked, a password that the gateway itself
         /// checks, so that the claimant is asked for the code.
-        password: PasswordField = "code";
+        field: PasswordField = "code";
         /// A program that checks the password before the second factor is looked at. In front of its absolute path stands how
         /// it is asked: pwauth: (name and password on two lines, status 0 is yes) or squid: (a basic helper of Squid).
         first_factor: Optional<FirstFactor> = "";
@@ -104,7 +104,7 @@ impl GatewayOptions {
         let usual = usual(name);
         Conduct {
             append_otp: self.append_otp.0.clone(),
-            password: self.password,
+            field: self.field,
             wait: self.wait.0.as_ref().map_or(usual.wait.min(deadline), |wait| Duration::from_secs(wait.0)),
             min_runtime: self
                 .min_runtime
@@ -193,7 +193,7 @@ impl Value for LogTo {
     fn parse(text: &str) -> Option<Self> {
         match text {
             "syslog" => Some(Self(Destination::Syslog)),
-            path if path.starts_with('/') => Some(Self(Destination::File(PathBuf::from(path)))),
+            path if path.starts_with('/') && path.len() > 1 => Some(Self(Destination::File(PathBuf::from(path)))),
             _ => None,
         }
     }

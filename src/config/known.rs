@@ -11,6 +11,7 @@ use super::network::NETWORK_DECLARED;
 use super::notify::{NOTIFY_DECLARED, NotifyOptions, is_notify_section};
 use super::options::DECLARED;
 use super::policy::sections::{EXPLICIT, POLICY_DECLARED, declaration};
+use super::postgres::POSTGRES_DECLARED;
 use super::schema::Schema;
 
 /// What a declared name stands for.
@@ -126,7 +127,7 @@ pub fn free() -> [Free; 2] {
 }
 
 fn fixed() -> impl Iterator<Item = &'static SectionDeclaration> {
-    let single = [&PUSH_DECLARED, &CREDENTIALS_DECLARED];
+    let single = [&PUSH_DECLARED, &CREDENTIALS_DECLARED, &POSTGRES_DECLARED];
     let together = ENROLMENT_DECLARED.iter().chain(CLIENTS_DECLARED).chain(NETWORK_DECLARED).chain(FIXED_DECLARED);
     DECLARED.iter().chain(together).chain(single)
 }

@@ -17,6 +17,7 @@ pub mod network;
 pub mod notify;
 pub mod options;
 pub mod policy;
+pub mod postgres;
 mod reading;
 pub mod schema;
 mod sps;
@@ -34,6 +35,7 @@ use gateway::Gateways;
 pub use mistake::{Mistake, Mistakes};
 pub use options::{Auth, Logging, Options, Plugin, Throttle, Totp};
 pub use policy::Policy;
+pub use postgres::Postgres;
 pub use reading::Reading;
 use sps::Relaxed;
 use value::{Destination, SecretRef, ServiceSecret};
@@ -54,6 +56,7 @@ pub struct Config {
     /// The sections of enrolment.
     pub enrolment: Enrolment,
     gateways: Gateways,
+    postgres: Option<Box<Postgres>>,
     fingerprint: [u8; 16],
     warnings: Vec<Mistake>,
 }
@@ -143,6 +146,7 @@ impl Config {
         let policy = Policy::read(&sections, &mut mistakes);
         let enrolment = Enrolment::read(&sections, &mut mistakes);
         let gateways = Gateways::read(&sections, &mut mistakes);
+        let postgres = Postgres::of(&sections, &mut mistakes);
         if let Some(options) = &options {
             clients::check(&options.plugin.clients, &remote, &sections, &mut mistakes);
         }
@@ -155,7 +159,7 @@ impl Config {
                     .collect();
                 let warnings = mistakes.into_warnings();
                 let path = path.to_owned();
-                Ok(Self { path, lines, options, remote, policy, enrolment, gateways, fingerprint, warnings })
+                Ok(Self { path, lines, options, remote, policy, enrolment, gateways, postgres, fingerprint, warnings })
             }
             Some(_) | None => Err(mistakes),
         }
@@ -178,6 +182,8 @@ impl Config {
             let password = directory.bind_password.iter();
             secrets.extend(password.map(|secret| (format!("ldap_server {}", directory.name), "bind_password", secret)));
         }
+        let password = self.postgres.iter().filter_map(|postgres| postgres.password.0.as_ref());
+        secrets.extend(password.map(|secret| ("postgres".to_owned(), "password", secret)));
         secrets
     }
 

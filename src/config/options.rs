@@ -1,11 +1,11 @@
 //! Every option of plugin.ini: what it means, its type and its default, declared once.
 
-use std::path::PathBuf;
-
 use super::declare::{self, SectionDeclaration};
 use super::ini::Section;
 use super::mistake::Mistakes;
-use super::value::{Clients, Count, Destination, Format, Level, LogLevel, Names, Seconds, SecretRef, Value};
+use super::value::{
+    Clients, Count, Destination, Format, Level, LogLevel, Names, Seconds, SecretRef, StorePlace, Value,
+};
 use crate::domain::authenticator::Algorithm;
 use crate::domain::verdict::Echo;
 
@@ -18,8 +18,9 @@ sections! {
         deadline: Seconds<1, 3600> = "30";
         /// How many requests are worked on at once; further ones wait in the pipe.
         max_in_flight: Count<1, 65536> = "4096";
-        /// The directory of the embedded store: authenticators, used time steps, failures.
-        store: PathBuf = "store";
+        /// Where authenticators, used time steps and failures are kept: the directory of the embedded store, or a database that
+        /// many gateways share (docs/scale-out.md).
+        store: StorePlace = "store";
         /// The key under which the store and the cookies are sealed. `countersign keys` makes and rotates it.
         master_key: SecretRef = "file:master.key";
     }

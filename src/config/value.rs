@@ -6,6 +6,7 @@ mod notify;
 mod people;
 mod policy;
 mod remote;
+mod store;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ pub use remote::{
     ClientName, Clients, DuoFactor, DuoSignature, Flavour, Host, HttpUrl, OktaCode, OnUnreachable, Pins, PushMode,
     PushModes, ServiceSecret, Urls, is_service_name,
 };
+
+pub use store::StorePlace;
 
 /// A type that an option's text is read as.
 pub trait Value: Sized {

@@ -73,7 +73,7 @@ pub enum OnError {
 pub struct Conduct {
     /// What parts the password from the code, where one field holds both.
     pub append_otp: Option<String>,
-    pub password: PasswordField,
+    pub field: PasswordField,
     /// The longest that the whole run may take.
     pub wait: Duration,
     /// The shortest.
@@ -104,7 +104,7 @@ impl Conduct {
             }
             // Without a separator there is no code: a push may be meant.
             Some(None) => Typed { password: Some(field), otp: None },
-            None if self.has_first_factor || self.password == PasswordField::Checked => {
+            None if self.has_first_factor || self.field == PasswordField::Checked => {
                 Typed { password: Some(field), otp: None }
             }
             None => Typed { password: None, otp: Some(field) },
@@ -116,10 +116,10 @@ impl Conduct {
 mod tests {
     use super::*;
 
-    fn conduct(append_otp: Option<&str>, password: PasswordField, has_first_factor: bool) -> Conduct {
+    fn conduct(append_otp: Option<&str>, field: PasswordField, has_first_factor: bool) -> Conduct {
         Conduct {
             append_otp: append_otp.map(str::to_owned),
-            password,
+            field,
             wait: Duration::from_secs(1),
             min_runtime: Duration::ZERO,
             on_error: OnError::TempFail,
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_password_field_is_taken_apart_as_the_operator_says() {
-        for (separator, password, has_first_factor, field, expected) in [
+        for (separator, kind, has_first_factor, field, expected) in [
             (None, PasswordField::Code, false, "123456", (None, Some("123456"))),
             (None, PasswordField::Code, false, "", (None, Some(""))),
             (None, PasswordField::Checked, false, "pw", (Some("pw"), None)),
@@ -140,7 +140,7 @@ mod tests {
             (Some(","), PasswordField::Code, false, "pw", (Some("pw"), None)),
             (Some("::"), PasswordField::Checked, false, "p:w::1", (Some("p:w"), Some("1"))),
         ] {
-            let typed = conduct(separator, password, has_first_factor).take_apart(Secret::new(field.to_owned()));
+            let typed = conduct(separator, kind, has_first_factor).take_apart(Secret::new(field.to_owned()));
             let text = |secret: &Option<Secret<String>>| secret.as_ref().map(|secret| secret.expose().clone());
             let found = (text(&typed.password), text(&typed.otp));
             assert_eq!(found, (expected.0.map(str::to_owned), expected.1.map(str::to_owned)), "{field:?}");

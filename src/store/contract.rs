@@ -28,6 +28,16 @@ const RACERS: usize = 16;
 /// Makes a new empty store, and opens it as often as it is asked to.
 pub trait Backend: Sync {
     fn open(&self) -> Box<dyn Store>;
+
+    /// Whether what was not settled is lost with the process: it is gathered until then.
+    fn gathers(&self) -> bool {
+        true
+    }
+
+    /// How many names that nobody enrolled are tried.
+    fn strangers(&self) -> u32 {
+        20_000
+    }
 }
 
 pub fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -115,7 +125,9 @@ pub fn holds(backend: &dyn Backend) {
     what_is_looked_up_is_counted_apart(backend);
     slots_are_taken_up_to_the_limit(backend);
     a_verification_is_used_again_as_often_as_the_rule_says(backend);
-    what_was_not_settled_is_not_there(backend);
+    if backend.gathers() {
+        what_was_not_settled_is_not_there(backend);
+    }
 }
 
 fn what_is_added_is_found(backend: &dyn Backend) {
@@ -221,8 +233,9 @@ fn what_nobody_enrolled_leaves_bounded_traces(backend: &dyn Backend) {
         counter: Counter::Codes,
         source: None,
     };
+    let count = backend.strangers();
     wait(async {
-        for n in 0..20_000 {
+        for n in 0..count {
             let mark = store.mark();
             store.charge(&nobody(n), NOW).await.unwrap();
             if n % 500 == 0 {
@@ -232,9 +245,9 @@ fn what_nobody_enrolled_leaves_bounded_traces(backend: &dyn Backend) {
         store.settle(Mark(u64::MAX)).await.unwrap();
     });
     let remembered =
-        (0..20_000).filter(|n| settled(&*store, store.unlock(UnlockKey::Subscriber(&nobody(*n).subscriber)))).count();
+        (0..count).filter(|n| settled(&*store, store.unlock(UnlockKey::Subscriber(&nobody(*n).subscriber)))).count();
     let most = usize::try_from(LIMITS.traces).unwrap() + 2000;
-    assert!(remembered <= most, "{remembered} of 20000, at most {most}");
+    assert!(remembered <= most, "{remembered} of {count}, at most {most}");
     assert!(
         settled(&*store, store.unlock(UnlockKey::Subscriber(&grace.subscriber))),
         "whoever is enrolled is not forgotten"

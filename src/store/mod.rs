@@ -16,6 +16,9 @@
 //!
 //! `contract` in the tests of this module holds every backend to it.
 
+mod columns;
+pub mod moving;
+pub mod postgres;
 pub mod rehearsal;
 pub mod sqlite;
 
@@ -24,7 +27,7 @@ pub(crate) mod contract;
 
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -168,6 +171,8 @@ pub enum StoreError {
     Foreign { path: PathBuf, reason: String },
     #[error("another program holds the store locked")]
     Busy,
+    #[error("the database is not reached: {0}")]
+    Unreachable(String),
     #[error("the disk is full")]
     Full,
     #[error("the store cannot be written: {0}")]
@@ -193,6 +198,29 @@ impl From<FileError> for StoreError {
             | FileError::NotText(_) => Self::File(error.to_string()),
         }
     }
+}
+
+/// Which log of changes is worth moving into the store's file, where the backend has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    Any,
+    /// One that later processes would notice having to read.
+    Long,
+}
+
+/// A store that was opened as plugin.ini says.
+pub trait Opened: Store {
+    /// The id of the master key that it was sealed under when it was opened.
+    fn opened_under(&self) -> [u8; 4];
+
+    /// The directory in which it is, where it is on this machine.
+    fn directory(&self) -> Option<&Path>;
+
+    /// Housekeeping of a process that ends now.
+    ///
+    /// # Errors
+    /// Where something was left to the next process; nothing is lost by it.
+    fn close(&self, log: Log) -> Result<(), StoreError>;
 }
 
 /// The state that outlives a request. See the module for the contract.

@@ -13,9 +13,11 @@
 
 pub mod authority;
 pub mod faults;
+pub mod grounds;
 pub mod http;
 pub mod nobody;
 pub mod okta;
+pub mod postgres;
 pub mod proxy;
 pub mod services;
 pub mod slapd;

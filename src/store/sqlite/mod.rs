@@ -6,6 +6,7 @@
 //! Nothing is checkpointed at the end of a process; whoever finds a long log moves it into the file after its answer.
 
 mod lock;
+mod moving;
 mod open;
 mod rows;
 mod schema;
@@ -20,7 +21,8 @@ use rusqlite::{Connection, ErrorCode, params};
 use rustix::fs::Access;
 
 use super::{
-    Added, Again, Answer, Consumed, Credit, Limits, Mark, Origin, Rank, Renamed, Ruling, Store, StoreError, UnlockKey,
+    Added, Again, Answer, Consumed, Credit, Limits, Log, Mark, Opened, Origin, Rank, Renamed, Ruling, Store,
+    StoreError, UnlockKey,
 };
 use crate::domain::authenticator::{Authenticator, AuthenticatorId, Standing, Tombstone};
 use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
@@ -131,16 +133,6 @@ impl SqliteStore {
         })
     }
 
-    /// The id of the master key that the store was sealed under when it was opened.
-    pub const fn opened_under(&self) -> [u8; 4] {
-        self.key_id
-    }
-
-    /// The directory, as it was named.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
     /// Opens the transaction of this batch if it is not.
     async fn begin(&self) -> Result<(), StoreError> {
         if self.open.borrow().is_some() {
@@ -224,27 +216,6 @@ impl SqliteStore {
             moved
         })
     }
-
-    /// Housekeeping of a process that ends now: moves the log if it is as long as `log` says.
-    ///
-    /// # Errors
-    /// Where the log cannot be moved; nothing is lost by it.
-    pub fn close(&self, log: Log) -> Result<(), StoreError> {
-        let limit = match log {
-            Log::Any => 0,
-            Log::Long => LOG_SHORT,
-        };
-        let length = std::fs::metadata(&self.log).map_or(0, |metadata| metadata.len());
-        if length > limit { self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)") } else { Ok(()) }
-    }
-}
-
-/// Which log is worth moving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Log {
-    Any,
-    /// One that later processes would notice having to read.
-    Long,
 }
 
 /// What an error of SQLite means for the operator.
@@ -257,6 +228,27 @@ fn failed(error: &rusqlite::Error) -> StoreError {
         }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(error.to_string()),
         Some(_) | None => StoreError::Failed(error.to_string()),
+    }
+}
+
+impl Opened for SqliteStore {
+    fn opened_under(&self) -> [u8; 4] {
+        self.key_id
+    }
+
+    /// As it was named.
+    fn directory(&self) -> Option<&Path> {
+        Some(&self.directory)
+    }
+
+    /// Moves the log if it is as long as `log` says.
+    fn close(&self, log: Log) -> Result<(), StoreError> {
+        let limit = match log {
+            Log::Any => 0,
+            Log::Long => LOG_SHORT,
+        };
+        let length = std::fs::metadata(&self.log).map_or(0, |metadata| metadata.len());
+        if length > limit { self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)") } else { Ok(()) }
     }
 }
 

@@ -5,13 +5,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::schema;
 use super::tallies::integer;
-use crate::domain::authenticator::{
-    Algorithm, Authenticator, AuthenticatorId, Hotp, Mechanism, Standing, Tombstone, Totp,
-};
+use crate::domain::authenticator::{Authenticator, AuthenticatorId, Standing, Tombstone};
 use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
 use crate::policy::cache::{CacheRule, Remembered};
+use crate::store::columns::{Columns, Unreadable};
 use crate::store::{Added, Again, Consumed, RECOVERY, Rank, Renamed};
 
 /// The columns that [`authenticator`] reads, from the id on.
@@ -164,11 +163,7 @@ pub fn insert(connection: &Connection, new: &Authenticator) -> rusqlite::Result<
         standing,
         is_default,
     } = new;
-    let (algorithm, digits, period) = match mechanism {
-        Mechanism::Totp(Totp { algorithm, digits, period }) => (algorithm.name(), *digits, *period),
-        Mechanism::Hotp(Hotp { algorithm, digits }) => (algorithm.name(), *digits, 0),
-        Mechanism::LookUp | Mechanism::Sent | Mechanism::Elsewhere => ("", 0, 0),
-    };
+    let Columns { kind, algorithm, digits, period } = Columns::of(mechanism);
     let last_step = last_step.map_or(-1, |step| i64::try_from(step).unwrap_or(i64::MAX));
     connection
         .prepare_cached(
@@ -189,7 +184,7 @@ pub fn insert(connection: &Connection, new: &Authenticator) -> rusqlite::Result<
             last_step,
             integer(*created),
             last_used.map(integer),
-            mechanism.word(),
+            kind,
             *standing == Standing::Disabled,
             is_default,
         ])
@@ -581,29 +576,20 @@ fn authenticator(
     subscriber: Subscriber,
     client: String,
 ) -> rusqlite::Result<Authenticator> {
-    let algorithm = || -> rusqlite::Result<Algorithm> {
-        Algorithm::named(row.get_ref(first + 2)?.as_str()?).ok_or_else(|| unreadable(first + 2))
-    };
     let (period, last_step): (i64, i64) = (row.get(first + 4)?, row.get(first + 6)?);
-    let digits = row.get(first + 3)?;
-    let (mechanism, is_supported) = match row.get_ref(first + 9)?.as_str()? {
-        "totp" => {
-            let period = u64::try_from(period).map_err(|_| unreadable(first + 4))?;
-            let totp = Totp { algorithm: algorithm()?, digits, period };
-            (Mechanism::Totp(totp), totp.is_supported())
-        }
-        "hotp" => {
-            let hotp = Hotp { algorithm: algorithm()?, digits };
-            (Mechanism::Hotp(hotp), hotp.is_supported())
-        }
-        "look-up" => (Mechanism::LookUp, true),
-        "sent" => (Mechanism::Sent, true),
-        "elsewhere" => (Mechanism::Elsewhere, true),
-        _ => return Err(unreadable(first + 9)),
+    let columns = Columns {
+        kind: row.get_ref(first + 9)?.as_str()?,
+        algorithm: row.get_ref(first + 2)?.as_str()?,
+        digits: row.get(first + 3)?,
+        period: u64::try_from(period).map_err(|_| unreadable(first + 4))?,
     };
-    if !is_supported {
-        return Err(unreadable(first + 3));
-    }
+    let mechanism = columns.mechanism().map_err(|unreadable_column| {
+        unreadable(match unreadable_column {
+            Unreadable::Kind => first + 9,
+            Unreadable::Algorithm => first + 2,
+            Unreadable::Digits => first + 3,
+        })
+    })?;
     let (disabled, is_default): (bool, bool) = (row.get(first + 10)?, row.get(first + 11)?);
     let last_used: Option<i64> = row.get(first + 8)?;
     Ok(Authenticator {

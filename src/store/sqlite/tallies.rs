@@ -6,19 +6,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map;
-use std::hash::Hasher;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::domain::outcome::Limit;
 use crate::domain::time::UnixTime;
 use crate::policy::throttle::{Rule, Tally};
+use crate::store::columns::{Key, counted, key};
 use crate::store::{Counter, Credit, Limits, Origin, Ruling, UnlockKey};
-
-/// A hash of what is counted, keyed with the store's salt so that nobody can make two names collide from outside: names
-/// that nobody enrolled, a mistyped password among them, are not kept.
-type Key = [u8; 16];
 
 /// How many rows that have run out are forgotten with each write.
 const SWEEP: u32 = 16;
@@ -49,8 +44,8 @@ impl Tallies {
     }
 
     pub fn standing(&self, connection: &Connection, origin: &Origin, now: UnixTime) -> rusqlite::Result<Ruling> {
-        for (limit, name) in keys(origin) {
-            let key = self.key(limit, origin.counter, name);
+        for (limit, name) in counted(origin) {
+            let key = key(&self.salt, limit, origin.counter, name);
             let tally = match self.open.borrow().get(&key) {
                 Some(entry) => entry.now,
                 None => stored(connection, &key)?,
@@ -90,12 +85,12 @@ impl Tallies {
         })
     }
 
-    pub fn unlock(&self, connection: &Connection, key: UnlockKey<'_>) -> rusqlite::Result<bool> {
+    pub fn unlock(&self, connection: &Connection, whose: UnlockKey<'_>) -> rusqlite::Result<bool> {
         let mut had = false;
         for counter in [Counter::Codes, Counter::LookUp] {
-            let key = match key {
-                UnlockKey::Subscriber(subscriber) => self.key(Limit::Subscriber, counter, subscriber.as_str()),
-                UnlockKey::Source(source) => self.key(Limit::Source, counter, source),
+            let key = match whose {
+                UnlockKey::Subscriber(subscriber) => key(&self.salt, Limit::Subscriber, counter, subscriber.as_str()),
+                UnlockKey::Source(source) => key(&self.salt, Limit::Source, counter, source),
             };
             had |= self.open.borrow_mut().remove(&key).is_some();
             had |= connection.execute("DELETE FROM throttle WHERE key = ?1", params![key])? > 0;
@@ -128,8 +123,8 @@ impl Tallies {
         origin: &Origin,
         mut change: impl FnMut(&Rule, Option<Tally>, Limit) -> Option<Tally>,
     ) -> rusqlite::Result<()> {
-        for (limit, name) in keys(origin) {
-            let key = self.key(limit, origin.counter, name);
+        for (limit, name) in counted(origin) {
+            let key = key(&self.salt, limit, origin.counter, name);
             let mut open = self.open.borrow_mut();
             let entry = match open.entry(key) {
                 btree_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -196,23 +191,6 @@ impl Tallies {
             Limit::Source => &self.limits.source,
         }
     }
-
-    fn key(&self, limit: Limit, counter: Counter, name: &str) -> Key {
-        let mut hash = SipHasher24::new_with_key(&self.salt);
-        hash.write_u8(match (limit, counter) {
-            (Limit::Subscriber, Counter::Codes) => b'n',
-            (Limit::Subscriber, Counter::LookUp) => b'l',
-            // An address guesses at whatever it guesses at.
-            (Limit::Source, Counter::Codes | Counter::LookUp) => b's',
-        });
-        hash.write(name.as_bytes());
-        hash.finish128().as_bytes()
-    }
-}
-
-fn keys(origin: &Origin) -> impl Iterator<Item = (Limit, &str)> {
-    std::iter::once((Limit::Subscriber, origin.subscriber.as_str()))
-        .chain(origin.source.as_deref().map(|source| (Limit::Source, source)))
 }
 
 fn stored(connection: &Connection, key: &Key) -> rusqlite::Result<Option<Tally>> {

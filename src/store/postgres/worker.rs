@@ -1,0 +1,198 @@
+//! The connections, in a thread of their own: whoever asks may live on any runtime, or on one that ends, and a database that
+//! hangs holds nobody's thread.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts, Transaction,
+};
+use rustls::ClientConfig;
+use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Error, IsolationLevel};
+
+use super::connect::Where;
+use crate::store::{Answer, StoreError};
+
+/// How often what another transaction got in the way of is tried again.
+const TRIES: u32 = 40;
+
+/// The longest pause before it is, in milliseconds.
+const PAUSE: u64 = 64;
+
+/// How long a connection that fell silent is waited for before it is taken for dead.
+const RECYCLE: Duration = Duration::from_secs(2);
+
+type Job = Box<dyn FnOnce(Rc<Pool>) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+
+/// The thread that has the connections.
+pub struct Worker(mpsc::UnboundedSender<Job>);
+
+impl Worker {
+    /// Starts one for `place`. Nothing is connected before something is asked.
+    ///
+    /// # Errors
+    /// Where there can be no thread.
+    pub fn start(place: &Where, tls: Option<ClientConfig>) -> Result<Self, StoreError> {
+        let manager = Manager::from_connect(
+            place.config().clone(),
+            place.way(tls),
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let timeouts = Timeouts { wait: Some(place.patience), create: Some(place.patience), recycle: Some(RECYCLE) };
+        let pool = Pool::builder(manager)
+            .max_size(place.connections)
+            .runtime(Runtime::Tokio1)
+            .timeouts(timeouts)
+            .build()
+            .map_err(|error| StoreError::Failed(error.to_string()))?;
+        let (jobs, mut asked) = mpsc::unbounded_channel::<Job>();
+        let failed = |error: std::io::Error| StoreError::Failed(error.to_string());
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(failed)?;
+        thread::Builder::new()
+            .name("postgres".into())
+            .spawn(move || {
+                let pool = Rc::new(pool);
+                let all = tokio::task::LocalSet::new();
+                all.block_on(&runtime, async move {
+                    while let Some(job) = asked.recv().await {
+                        tokio::task::spawn_local(job(Rc::clone(&pool)));
+                    }
+                });
+            })
+            .map_err(failed)?;
+        Ok(Self(jobs))
+    }
+
+    /// As [`Worker::run`], for whoever has no runtime.
+    ///
+    /// # Errors
+    /// What [`Worker::run`] answers.
+    pub fn wait<T: Send + 'static>(
+        &self,
+        operation: impl AsyncFn(&Transaction<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (tell, told) = std::sync::mpsc::channel();
+        let job: Job = Box::new(move |pool| {
+            Box::pin(async move {
+                let (stay, _told) = oneshot::channel();
+                let _ = tell.send(until_done(&pool, &stay, operation).await);
+            })
+        });
+        let ended = || StoreError::Failed("the thread of the database has ended".into());
+        self.0.send(job).map_err(|_| ended())?;
+        told.recv().map_err(|_| ended())?
+    }
+
+    /// Runs `operation` in a transaction, until it is committed, or fails for another reason than that others were faster.
+    /// It is over when this answers; whoever no longer waits for that finds it wholly done or not at all.
+    pub fn run<'a, T: Send + 'static>(
+        &self,
+        operation: impl AsyncFn(&Transaction<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Answer<'a, T> {
+        let (tell, told) = oneshot::channel();
+        let job: Job = Box::new(move |pool| {
+            Box::pin(async move {
+                let answer = until_done(&pool, &tell, operation).await;
+                // Where nobody waits any more, nobody is told.
+                let _ = tell.send(answer);
+            })
+        });
+        let sent = self.0.send(job);
+        Box::pin(async move {
+            let ended = || StoreError::Failed("the thread of the database has ended".into());
+            sent.map_err(|_| ended())?;
+            told.await.map_err(|_| ended())?
+        })
+    }
+}
+
+async fn until_done<T>(
+    pool: &Pool,
+    tell: &oneshot::Sender<Result<T, StoreError>>,
+    operation: impl AsyncFn(&Transaction<'_>) -> Result<T, Error>,
+) -> Result<T, StoreError> {
+    let mut tries = 0;
+    loop {
+        let mut client = pool.get().await.map_err(|error| unreachable_database(&error))?;
+        let error = match transact(&mut client, &operation).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        if client.is_closed() {
+            // Whatever else is wrong with it, nobody gets it again.
+            drop(Object::take(client));
+        }
+        tries += 1;
+        if !is_in_the_way(&error) || tries >= TRIES || tell.is_closed() {
+            return Err(failed(&error));
+        }
+        let most = (1_u64 << tries.min(6)).min(PAUSE);
+        let pause = getrandom::u64().unwrap_or(0) % most;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+async fn transact<T>(
+    client: &mut Object,
+    operation: &impl AsyncFn(&Transaction<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    // Rows are locked by their order, and conditions stand in the statements: more isolation would only be more to repeat.
+    let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
+    let answer = operation(&transaction).await?;
+    transaction.commit().await?;
+    Ok(answer)
+}
+
+/// Whether it was others who were faster: the same again may succeed.
+fn is_in_the_way(error: &Error) -> bool {
+    error
+        .code()
+        .is_some_and(|code| *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED)
+}
+
+fn unreachable_database(error: &PoolError) -> StoreError {
+    match error {
+        PoolError::Backend(error) => failed(error),
+        PoolError::Timeout(_) => StoreError::Unreachable("no connection in time".into()),
+        PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
+            StoreError::Failed(error.to_string())
+        }
+    }
+}
+
+/// What an error of the database means for the operator.
+pub fn failed(error: &Error) -> StoreError {
+    let text = told(error);
+    match error.code() {
+        Some(code) if *code == SqlState::DISK_FULL => StoreError::Full,
+        Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION || *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+            StoreError::ReadOnly(text)
+        }
+        Some(code) if *code == SqlState::QUERY_CANCELED || *code == SqlState::LOCK_NOT_AVAILABLE => StoreError::Busy,
+        Some(code) if *code == SqlState::DATA_CORRUPTED || *code == SqlState::INDEX_CORRUPTED => {
+            StoreError::Damaged(text)
+        }
+        Some(_) => StoreError::Failed(text),
+        None => StoreError::Unreachable(text),
+    }
+}
+
+/// The error with its causes, which the crate's own text leaves out. What the database says of a statement holds no values.
+fn told(error: &Error) -> String {
+    let mut text = match error.as_db_error() {
+        Some(error) => format!("{}: {}", error.code().code(), error.message()),
+        None => error.to_string(),
+    };
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause.filter(|_| error.as_db_error().is_none()) {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
