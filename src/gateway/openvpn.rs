@@ -308,7 +308,7 @@ mod tests {
     fn told(verdict: Verdict) -> (String, u8) {
         let conduct = Conduct {
             append_otp: None,
-            password: PasswordField::Code,
+            field: PasswordField::Code,
             wait: Duration::from_secs(1),
             min_runtime: Duration::ZERO,
             on_error: OnError::TempFail,

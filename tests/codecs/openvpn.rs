@@ -188,7 +188,7 @@ fn a_static_challenge_brings_password_and_code() {
 
 #[test]
 fn questions_come_one_after_another() {
-    let (server, phone) = Server::of_alice("password = checked");
+    let (server, phone) = Server::of_alice("field = checked");
     server.home.append("[question_1]\nkey = ticket\nprompt = Ticket: which?\ndisable_echo = yes\n");
     let first = server.verify("alice", "a password");
     let (state, rest) = first.challenge();
@@ -208,7 +208,7 @@ fn questions_come_one_after_another() {
 
 #[test]
 fn a_client_that_can_answers_over_its_connection() {
-    let (server, phone) = Server::of_alice("password = checked");
+    let (server, phone) = Server::of_alice("field = checked");
     let asked = server.verify_with("alice", "a password", "webauth,crtext");
     assert_eq!((asked.status, asked.control().as_str(), asked.reason().as_str()), (2, "", ""));
     let question = "CR_TEXT:R,E:Press Enter for push notification or type one-time password:";
@@ -234,7 +234,7 @@ fn a_client_that_can_answers_over_its_connection() {
 
 #[test]
 fn a_further_question_ends_the_connection() {
-    let (server, phone) = Server::of_alice("password = checked");
+    let (server, phone) = Server::of_alice("field = checked");
     server.home.append("[question_1]\nkey = ticket\nprompt = Ticket:\ndisable_echo = no\n");
     let asked = server.verify_with("alice", "a password", "crtext");
     let further = server.respond(asked.number, &phone.code_at(NOW, 0));
@@ -246,7 +246,7 @@ fn a_further_question_ends_the_connection() {
 
 #[test]
 fn what_nobody_answered_is_removed_with_the_next() {
-    let (server, _) = Server::of_alice("password = checked");
+    let (server, _) = Server::of_alice("field = checked");
     let names = |server: &Server| -> Vec<String> {
         let names = fs::read_dir(server.dir()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.starts_with("countersign_")).collect()

@@ -232,7 +232,7 @@ fn rejects(network: &Network) {
 /// The code is asked for after the password, by clients of both kinds.
 fn asks(network: &Network) {
     let stage = Stage::codes();
-    let vpn = Vpn::start(network, &stage, "--password checked");
+    let vpn = Vpn::start(network, &stage, "--field checked");
     for (number, options) in [(0, &[][..]), (1, SHOWS_TEXT)] {
         let (user, phone) = (format!("user{number}"), crowd(number));
         let (right, wrong) = (phone.fresh_code(), phone.wrong_code(crate::rig::now()));
@@ -255,7 +255,7 @@ fn asks_twice(network: &Network) {
     assert_eq!(client.log_in(&Typed { answers: &["T: 4711"], ..typed("user0", &codes[0]) }), End::Connected);
     assert_eq!(client.questions, ["Ticket number:"]);
     drop((client, vpn));
-    let vpn = Vpn::start(network, &stage, "--password checked");
+    let vpn = Vpn::start(network, &stage, "--field checked");
     for (number, options) in [(1, &[][..]), (2, SHOWS_TEXT)] {
         let mut client = vpn.client(options);
         let (user, answers) = (format!("user{number}"), [codes[number].as_str(), "T: 4711"]);
@@ -270,7 +270,7 @@ fn asks_twice(network: &Network) {
 fn waits_for_a_phone(network: &Network) {
     let okta = Okta::start();
     let stage = Stage::push(&okta);
-    stage.home.append("number_challenge = no\n[gateway openvpn]\npassword = checked\n");
+    stage.home.append("number_challenge = no\n[gateway openvpn]\nfield = checked\n");
     let vpn = Vpn::start_outside(network, &stage);
     // The second kind sends no empty answer.
     for (round, (options, nothing)) in [(&[][..], ""), (SHOWS_TEXT, " ")].into_iter().enumerate() {
@@ -360,7 +360,7 @@ fn stands_bad_input(network: &Network) {
     assert!(matches!(client.log_in(&typed("alice", "")), End::Rejected(_)));
     drop(client);
     drop(vpn);
-    let vpn = Vpn::start(network, &stage, "--password checked");
+    let vpn = Vpn::start(network, &stage, "--field checked");
     for options in [&[][..], SHOWS_TEXT] {
         let step = if options.is_empty() { 0 } else { 1 };
         let code = phone.code_at(crate::rig::now(), step);

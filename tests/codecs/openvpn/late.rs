@@ -41,7 +41,7 @@ fn a_push_is_answered_when_the_phone_is() {
 #[test]
 fn a_verdict_of_a_service_comes_one_way_or_the_other() {
     let okta = Okta::start();
-    let server = Server::new(okta.home(""), "password = code");
+    let server = Server::new(okta.home(""), "field = code");
     for _ in 0..10 {
         assert!(server.verify("alice", "123456").ends());
         let rejected = server.verify("alice", "000000");
