@@ -18,6 +18,8 @@ mod checkpassword;
 mod first_factor;
 #[path = "codecs/once.rs"]
 mod once;
+#[path = "codecs/openvpn.rs"]
+mod openvpn;
 #[path = "codecs/pam.rs"]
 mod pam;
 #[path = "codecs/pam_exec.rs"]

@@ -29,6 +29,8 @@ mod logins;
 mod machine;
 #[path = "gateways/ocserv.rs"]
 mod ocserv;
+#[path = "gateways/openvpn.rs"]
+mod openvpn;
 #[path = "gateways/pam.rs"]
 mod pam;
 #[path = "gateways/pam_exec.rs"]
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         freeradius::PERL,
         freeradius::PYTHON,
         freeradius::EXEC,
+        openvpn::GATEWAY,
         squid::BASIC,
         squid::EXTERNAL_ACL,
         apache::GATEWAY,

@@ -2,6 +2,7 @@
 
 mod left;
 mod once;
+mod openvpn;
 
 use std::ffi::OsString;
 use std::io;
@@ -25,7 +26,6 @@ use crate::gateway::Protocol;
 use crate::gateway::checkpassword::Checkpassword;
 use crate::gateway::conduct::{Conduct, Name, OnError, PasswordField};
 use crate::gateway::json::Native;
-use crate::gateway::openvpn::Openvpn;
 use crate::gateway::pam_exec::PamExec;
 use crate::gateway::pwauth::Pwauth;
 use crate::gateway::radius_exec::RadiusExec;
@@ -42,6 +42,10 @@ pub struct Args {
 
     #[command(flatten)]
     said: Said,
+
+    /// Answer what comes from the process that was started by the gateway, when that waits no more
+    #[arg(long, hide = true)]
+    detached: bool,
 
     /// What the gateway puts behind the command, such as the name of a file; after -- also what begins with a dash
     #[arg(value_name = "ARGUMENT", trailing_var_arg = true)]
@@ -139,7 +143,7 @@ impl Language {
 
 /// Serves the gateway until it has its answer, or until the end of input.
 pub fn run(args: Args, config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
-    let Args { name, said, arguments } = args;
+    let Args { name, said, detached, arguments } = args;
     if name == Name::Sps {
         return serve(Setup::open_as(config, Reading::Sps)?, clock, Arc::new(Sps));
     }
@@ -150,7 +154,8 @@ pub fn run(args: Args, config: &Path, clock: Clock) -> Result<ExitCode, AdminErr
             Name::SquidBasic => lines(name, &said, SquidHelper::Basic, config, clock),
             Name::SquidExt => lines(name, &said, SquidHelper::ExternalAcl, config, clock),
             Name::RadiusExec => Ok(once::run(&RadiusExec, name, said.clone(), arguments, config, clock)),
-            Name::Openvpn => Ok(once::run(&Openvpn, name, said.clone(), arguments, config, clock)),
+            Name::Openvpn if detached => openvpn::run_detached(said.clone(), arguments, config, clock),
+            Name::Openvpn => Ok(openvpn::run(said.clone(), arguments, config, clock)),
             Name::PamExec => Ok(once::run(&PamExec, name, said.clone(), arguments, config, clock)),
             Name::Pwauth => Ok(once::run(&Pwauth, name, said.clone(), arguments, config, clock)),
             Name::Checkpassword => Ok(once::run(&Checkpassword, name, said.clone(), arguments, config, clock)),
@@ -233,7 +238,7 @@ pub fn quick(arguments: &[OsString]) -> Option<(Args, PathBuf)> {
             let is_option = |argument: &OsString| argument.as_encoded_bytes().starts_with(b"-");
             let (name, said) = (Name::named(name.to_str()?)?, Said::default());
             let arguments = rest.to_vec();
-            (!rest.iter().any(is_option)).then(|| (Args { name, said, arguments }, path.into()))
+            (!rest.iter().any(is_option)).then(|| (Args { name, said, detached: false, arguments }, path.into()))
         }
         _ => None,
     }

@@ -84,6 +84,13 @@ impl Config {
         let found = self.gateways.0.iter().find(|(known, _)| *known == name);
         found.map_or_else(GatewayOptions::usual, |(_, options)| options.clone())
     }
+
+    /// Whether a verdict for `name` may have to wait for something that is not on this machine, or for a person.
+    pub fn may_wait(&self, name: Name) -> bool {
+        self.remote.remotes().next().is_some()
+            || self.policy.directory.is_some()
+            || self.gateway(name).first_factor.0.is_some()
+    }
 }
 
 impl GatewayOptions {

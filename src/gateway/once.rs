@@ -40,7 +40,7 @@ pub enum Half {
 }
 
 /// What a gateway gave the process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Given {
     /// The arguments behind our own.
     pub arguments: Vec<OsString>,
@@ -83,6 +83,9 @@ impl Answered {
 /// output, a program in our place, the status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parting {
+    /// Files for a later run of ours: made anew, and nobody else may read them.
+    pub made: Vec<(PathBuf, Vec<u8>)>,
+    /// Files that the gateway made for its answer: where it removed them, it wants none any more.
     pub files: Vec<(PathBuf, Vec<u8>)>,
     pub output: Vec<u8>,
     /// What the second half of the login is to find, where this is the first. It opens nothing.

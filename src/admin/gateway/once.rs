@@ -1,6 +1,7 @@
 //! A gateway that starts a process for one question: read what it gave, decide, leave what it takes for an answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{ffi::OsString, thread};
 
 use rustix::fs::OFlags;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
@@ -40,8 +41,8 @@ const CHORES: Duration = Duration::from_secs(5);
 /// Where checkpassword's input is.
 const THIRD: i32 = 3;
 
-/// How the name of a file begins that a gateway made for this one run.
-const TEMPORARY: &[u8] = b"openvpn_";
+/// How the names of files begin and end that a gateway made for this one run.
+const TEMPORARY: ([&str; 2], &str) = (["openvpn_up_", "openvpn_cr_"], ".tmp");
 
 /// What the deciding thread tells.
 enum News {
@@ -56,12 +57,6 @@ enum News {
     Done,
 }
 
-/// What is known of a run so far.
-struct Known {
-    given: Arc<Given>,
-    conduct: Conduct,
-}
-
 /// Answers the one question of a gateway, whatever happens, within the time that it waits.
 pub fn run(
     codec: &'static dyn OneShot,
@@ -71,36 +66,128 @@ pub fn run(
     config: &Path,
     clock: Clock,
 ) -> ExitCode {
-    let began = Instant::now();
-    let mut known = Known { given: Arc::new(given(arguments.clone())), conduct: said.conduct(name) };
-    let destination = said.destination();
-    let config = config.to_owned();
-    let news = start(move |tell| decide(codec, name, &said, arguments, &config, clock, began, tell));
-    let answered = wait(&news, began, &mut known).unwrap_or_else(|error| {
-        let text = error.to_string();
-        say(destination.clone(), text.clone());
-        Answered::fault(Fault::internal("not_served", text))
-    });
-    let Known { given, conduct } = known;
-    let rest = || {
-        // What was left to do at a service, and the log.
-        let _ = news.recv_timeout(CHORES.min(clock::left(began + conduct.wait + GRACE)));
-        thread::sleep(clock::left(began + conduct.min_runtime));
-    };
-    let parting = codec.part(&given, &answered, &conduct);
+    let mut deciding = Deciding::start(codec, name, said, Asked::unread(arguments), config, clock);
+    let answered = deciding.answer();
+    let parting = codec.part(&deciding.given, &answered, &deciding.conduct);
     if let Some(complaint) = &parting.complaint {
-        say(destination.clone(), complaint.clone());
+        say(deciding.destination.clone(), complaint.clone());
     }
-    leave(&given, parting, rest).unwrap_or_else(|error| {
+    leave(&deciding.given, parting, || deciding.finish()).unwrap_or_else(|error| {
         let text = format!("the gateway does not take the answer: {error}");
-        say(destination, text.clone());
+        say(deciding.destination.clone(), text.clone());
         let untold = Answered::fault(Fault::internal("not_told", text));
-        ExitCode::from(codec.part(&given, &untold, &conduct).status)
+        ExitCode::from(codec.part(&deciding.given, &untold, &deciding.conduct).status)
     })
 }
 
+/// What a gateway asks.
+pub struct Asked {
+    pub given: Given,
+    /// What is wrong with that; `None` where it was not read yet.
+    pub read: Option<Result<(), Fault>>,
+    /// Since when it waits.
+    began: Instant,
+}
+
+impl Asked {
+    /// What the gateway gave the process, as far as it is there without reading.
+    fn unread(arguments: Vec<OsString>) -> Self {
+        let began = Instant::now();
+        let (mut environment, mut repeated) = (BTreeMap::new(), BTreeSet::new());
+        for (name, value) in std::env::vars_os() {
+            if environment.insert(name.clone(), Secret::new(value.into_vec())).is_some() {
+                repeated.insert(name);
+            }
+        }
+        let input = Secret::new(Vec::new());
+        let given = Given { arguments, environment, repeated, input, left: None, nonce: [0; 15] };
+        Self { given, read: None, began }
+    }
+
+    /// What the gateway gave the process, read.
+    pub fn take(codec: &dyn OneShot, input: Input, arguments: Vec<OsString>) -> Self {
+        let mut asked = Self::unread(arguments);
+        asked.read = Some(take(codec, input, &mut asked.given));
+        asked
+    }
+
+    /// Whether it was read, and is no question.
+    pub fn is_flawed(&self) -> bool {
+        matches!(self.read, Some(Err(_)))
+    }
+}
+
+/// A question whose answer is on its way.
+pub struct Deciding {
+    pub given: Arc<Given>,
+    /// How the gateway is served, as far as that is known.
+    pub conduct: Conduct,
+    pub destination: Option<Destination>,
+    began: Instant,
+    news: Receiver<News>,
+}
+
+impl Deciding {
+    /// Has it decided in a thread of its own: input that does not end, or a disk that hangs, holds that one only.
+    pub fn start(
+        codec: &'static dyn OneShot,
+        name: Name,
+        said: Said,
+        asked: Asked,
+        config: &Path,
+        clock: Clock,
+    ) -> Self {
+        let (conduct, destination, began) = (said.conduct(name), said.destination(), asked.began);
+        let (given, config) = (Arc::new(asked.given.clone()), config.to_owned());
+        let news = start(move |tell| decide(codec, name, &said, asked, &config, clock, tell));
+        Self { given, conduct, destination, began, news }
+    }
+
+    /// The answer, where there is one until `until`; in the end, that there was none.
+    pub fn answer_until(&mut self, until: Instant) -> Option<Answered> {
+        let error = loop {
+            let end = self.end();
+            match self.news.recv_timeout(clock::left(end.min(until))) {
+                Ok(News::Given(given)) => self.given = given,
+                Ok(News::Conduct(conduct)) => self.conduct = conduct,
+                Ok(News::Answered(answered)) => return Some(answered),
+                Ok(News::Failed(error)) => break error,
+                Err(RecvTimeoutError::Timeout) if until < end => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    break AdminError::Failed("there was no verdict within the deadline".into());
+                }
+                Ok(News::Done) | Err(RecvTimeoutError::Disconnected) => {
+                    break AdminError::Failed("the program failed before there was a verdict".into());
+                }
+            }
+        };
+        let text = error.to_string();
+        say(self.destination.clone(), text.clone());
+        Some(Answered::fault(Fault::internal("not_served", text)))
+    }
+
+    /// The answer, whatever happens.
+    pub fn answer(&mut self) -> Answered {
+        loop {
+            if let Some(answered) = self.answer_until(self.end()) {
+                return answered;
+            }
+        }
+    }
+
+    /// Gives what was left to do at a service, and the log, a while; and the run its least time.
+    pub fn finish(&self) {
+        let _ = self.news.recv_timeout(CHORES.min(clock::left(self.end())));
+        thread::sleep(clock::left(self.began + self.conduct.min_runtime));
+    }
+
+    fn end(&self) -> Instant {
+        self.began + self.conduct.wait + GRACE
+    }
+}
+
 /// Says `text` where it is looked for, and does not wait for a disk that hangs.
-fn say(destination: Option<Destination>, text: String) {
+pub fn say(destination: Option<Destination>, text: String) {
     let (done, ended) = mpsc::channel();
     let said = thread::Builder::new().name("say".into()).spawn(move || {
         log::last_words(destination.as_ref(), &text);
@@ -111,7 +198,7 @@ fn say(destination: Option<Destination>, text: String) {
     }
 }
 
-/// Runs `decide` in a thread of its own: a disk that hangs holds that one only.
+/// Runs `decide` in a thread of its own.
 fn start(decide: impl FnOnce(&Sender<News>) -> Result<(), AdminError> + Send + 'static) -> Receiver<News> {
     let (tell, news) = mpsc::channel();
     let failed = tell.clone();
@@ -125,47 +212,23 @@ fn start(decide: impl FnOnce(&Sender<News>) -> Result<(), AdminError> + Send + '
     news
 }
 
-/// The answer, or why there is none; `known` becomes what is known by then.
-fn wait(news: &Receiver<News>, began: Instant, known: &mut Known) -> Result<Answered, AdminError> {
-    loop {
-        match news.recv_timeout(clock::left(began + known.conduct.wait + GRACE)) {
-            Ok(News::Given(given)) => known.given = given,
-            Ok(News::Conduct(conduct)) => known.conduct = conduct,
-            Ok(News::Answered(answered)) => return Ok(answered),
-            Ok(News::Failed(error)) => return Err(error),
-            Err(RecvTimeoutError::Timeout) => {
-                return Err(AdminError::Failed("there was no verdict within the deadline".into()));
-            }
-            Ok(News::Done) | Err(RecvTimeoutError::Disconnected) => {
-                return Err(AdminError::Failed("the program failed before there was a verdict".into()));
-            }
-        }
-    }
-}
-
-#[expect(clippy::too_many_arguments, reason = "all that the thread is given, at its one call")]
 fn decide(
     codec: &dyn OneShot,
     name: Name,
     said: &Said,
-    arguments: Vec<OsString>,
+    asked: Asked,
     config: &Path,
     clock: Clock,
-    began: Instant,
     tell: &Sender<News>,
 ) -> Result<(), AdminError> {
+    let Asked { mut given, read, began } = asked;
     // First of all: nothing was opened yet that could have taken the place of a descriptor that is not there.
-    let mut given = given(arguments);
-    let flaw = take(codec, &mut given).err();
+    let read = read.unwrap_or_else(|| take(codec, codec.input(), &mut given));
     let given = Arc::new(given);
     let _ = tell.send(News::Given(Arc::clone(&given)));
     let Prepared { setup, conduct, first_factor } = prepare(name, said, config)?;
     let _ = tell.send(News::Conduct(conduct.clone()));
-    let read = match flaw {
-        Some(fault) => Err(fault),
-        None => codec.read(&given, &conduct),
-    };
-    let inbound = match read {
+    let inbound = match read.and_then(|()| codec.read(&given, &conduct)) {
         Ok(request) => Inbound::Decide { id: None, request: Box::new(request), unknown: Vec::new() },
         Err(fault) => Inbound::Flawed { id: None, fault },
     };
@@ -178,21 +241,10 @@ fn decide(
     serve::converse(setup, clock, Conversation { protocol, streams, deadline, first_factor })
 }
 
-/// What the gateway gave without being read.
-fn given(arguments: Vec<OsString>) -> Given {
-    let (mut environment, mut repeated) = (BTreeMap::new(), BTreeSet::new());
-    for (name, value) in std::env::vars_os() {
-        if environment.insert(name.clone(), Secret::new(value.into_vec())).is_some() {
-            repeated.insert(name);
-        }
-    }
-    Given { arguments, environment, repeated, input: Secret::new(Vec::new()), left: None, nonce: [0; 15] }
-}
-
 /// Reads what there is to read into `given`.
-fn take(codec: &dyn OneShot, given: &mut Given) -> Result<(), Fault> {
+fn take(codec: &dyn OneShot, input: Input, given: &mut Given) -> Result<(), Fault> {
     getrandom::fill(&mut given.nonce).map_err(|error| Fault::internal("no_randomness", error.to_string()))?;
-    let read = read(codec.input(), &given.arguments).map_err(|error| invalid("no_input", error.to_string()))?;
+    let read = read(input, &given.arguments).map_err(|error| invalid("no_input", error.to_string()))?;
     if read.expose().len() > INPUT_LIMIT {
         return Err(invalid("input_too_long", format!("more than {INPUT_LIMIT} bytes came")));
     }
@@ -218,9 +270,8 @@ fn read(input: Input, arguments: &[OsString]) -> io::Result<Secret<Vec<u8>>> {
         Input::LastArgument => {
             let path = arguments.last().map(PathBuf::from).filter(|path| path.is_absolute());
             let path = path.ok_or_else(|| io::Error::other("the last argument is the absolute path of no file"))?;
-            let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
-            let read = read_all(&mut File::options().read(true).custom_flags(flags).open(&path)?)?;
-            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TEMPORARY)) {
+            let read = read_all(&mut File::options().read(true).custom_flags(no_link()).open(&path)?)?;
+            if is_temporary(&path) {
                 // What is in it is a secret that nobody needs any more.
                 let _ = std::fs::remove_file(&path);
             }
@@ -242,8 +293,20 @@ fn third() -> io::Result<File> {
     }
 }
 
+/// Whether `path` is a file that was made for this one run.
+fn is_temporary(path: &Path) -> bool {
+    let (starts, end) = TEMPORARY;
+    let is_one = |name: &str| name.ends_with(end) && starts.iter().any(|start| name.starts_with(start));
+    path.file_name().and_then(OsStr::to_str).is_some_and(is_one)
+}
+
+/// The flag by which a link is not followed.
+pub fn no_link() -> i32 {
+    i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default()
+}
+
 /// Reads to the end, or a little more than is allowed.
-fn read_all(from: &mut impl Read) -> io::Result<Secret<Vec<u8>>> {
+pub fn read_all(from: &mut impl Read) -> io::Result<Secret<Vec<u8>>> {
     // In one piece, so that no copy is left where it grew.
     let mut read = Vec::with_capacity(INPUT_LIMIT + 1);
     let limit = u64::try_from(INPUT_LIMIT + 1).unwrap_or(u64::MAX);
@@ -251,24 +314,36 @@ fn read_all(from: &mut impl Read) -> io::Result<Secret<Vec<u8>>> {
     Ok(Secret::new(read))
 }
 
+/// Writes the files of an answer.
+pub fn write(parting: &Parting) -> io::Result<()> {
+    for (path, content) in &parting.made {
+        File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(content)?;
+    }
+    for (path, content) in &parting.files {
+        let mut file = File::options().write(true).truncate(true).custom_flags(no_link()).open(path)?;
+        file.write_all(content)?;
+    }
+    Ok(())
+}
+
 /// Leaves what the gateway takes for an answer; does `rest` when it can be read.
 ///
 /// # Errors
 /// Where it cannot be left, or the program that follows cannot be run.
 fn leave(given: &Given, parting: Parting, rest: impl FnOnce()) -> io::Result<ExitCode> {
-    let Parting { files, output, left, program, status, complaint: _ } = parting;
-    let write = || {
-        if let Some(left) = left {
-            Place::of(given)?.leave(&left)?;
+    let tell = || {
+        if let Some(left) = &parting.left {
+            Place::of(given)?.leave(left)?;
         }
-        files.iter().try_for_each(|(path, content)| std::fs::write(path, content))?;
+        write(&parting)?;
         let mut stdout = io::stdout().lock();
-        stdout.write_all(&output)?;
+        stdout.write_all(&parting.output)?;
         stdout.flush()
     };
-    let written = write();
+    let told = tell();
     rest();
-    written?;
+    told?;
+    let Parting { program, status, .. } = parting;
     match program {
         Some(Program { path, arguments, variables }) => {
             let error = Command::new(&path).args(arguments).envs(variables).exec();
