@@ -39,7 +39,6 @@ mod pam_exec;
 mod squid;
 #[path = "gateways/sshd.rs"]
 mod sshd;
-#[expect(dead_code, reason = "not every gateway needs all of it")]
 #[path = "gateways/stage.rs"]
 mod stage;
 #[path = "gateways/su.rs"]
