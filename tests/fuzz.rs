@@ -12,20 +12,31 @@ mod rig;
 #[path = "fuzz/mutate.rs"]
 mod mutate;
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use countersign::config::value::SecretRef;
 use countersign::config::{Config, Reading};
 use countersign::domain::claimant::Claimant;
 use countersign::domain::foreign::Foreign;
-use countersign::domain::request::Request;
+use countersign::domain::request::{Dialogue, Request};
 use countersign::domain::secret::Secret;
 use countersign::domain::time::UnixTime;
 use countersign::domain::verdict::Verdict;
+use countersign::gateway::checkpassword::Checkpassword;
+use countersign::gateway::conduct::{Conduct, OnError, PasswordField};
 use countersign::gateway::json::Native;
+use countersign::gateway::once::{Answered, Given, OneShot};
+use countersign::gateway::openvpn::Openvpn;
+use countersign::gateway::pam_exec::PamExec;
+use countersign::gateway::pwauth::Pwauth;
+use countersign::gateway::radius_exec::RadiusExec;
 use countersign::gateway::sps::Sps;
+use countersign::gateway::squid::{Channels, Squid, SquidHelper};
 use countersign::gateway::{Inbound, Protocol, Said};
 use countersign::otp::typed;
 use countersign::otp::uri::KeyUri;
@@ -108,6 +119,95 @@ fn native_lines() {
 #[test]
 fn sps_lines() {
     dialect("sps", &Sps);
+}
+
+fn conduct(number: usize) -> Conduct {
+    Conduct {
+        append_otp: [None, Some(",".to_owned()), Some("::".to_owned())][number % 3].clone(),
+        field: [PasswordField::Code, PasswordField::Checked][number % 2],
+        wait: Duration::from_secs(1),
+        min_runtime: Duration::ZERO,
+        on_error: [OnError::Reject, OnError::TempFail][number / 2 % 2],
+        has_first_factor: number / 3 % 2 == 1,
+    }
+}
+
+#[test]
+fn squid_lines() {
+    for (helper, channels) in [
+        (SquidHelper::Basic, Channels::Numbered),
+        (SquidHelper::Basic, Channels::One),
+        (SquidHelper::ExternalAcl, Channels::Numbered),
+    ] {
+        let squid = Squid { helper, conduct: conduct(1), channels, key: Secret::new(vec![7; 32]) };
+        fuzz("squid", lines_of("squid"), 1, |line| {
+            let (id, fault) = match squid.read(line) {
+                Inbound::Decide { id, request, unknown: _ } => {
+                    assert_eq!(request.dialogue, Dialogue::Closed);
+                    (id, countersign::gateway::too_long())
+                }
+                Inbound::Flawed { id, fault } => (id, fault),
+                other @ (Inbound::Cancel { .. } | Inbound::Hello { .. }) => panic!("{other:?}"),
+            };
+            let mut answer = Vec::new();
+            squid.write(id.as_ref(), Said::bare(&Verdict::Reject(fault.into()), "trace"), &mut answer);
+            assert_eq!(answer.iter().filter(|b| **b == b'\n').count(), 1);
+            let text = String::from_utf8(answer).unwrap();
+            let said = if id.is_some() { text.split_once(' ').unwrap().1 } else { &text };
+            assert!(said.starts_with("ERR") || said.starts_with("BH"), "{text}");
+        });
+    }
+}
+
+/// What a server gives a program: input, arguments and environment, parted by tabulators.
+#[test]
+fn one_shot_gateways() {
+    let codecs: [(&str, &dyn OneShot); 5] = [
+        ("radius-exec", &RadiusExec),
+        ("openvpn", &Openvpn { kept: None }),
+        ("pam-exec", &PamExec),
+        ("pwauth", &Pwauth),
+        ("checkpassword", &Checkpassword),
+    ];
+    let mut number = 0;
+    for (name, codec) in codecs {
+        fuzz(name, lines_of(name), 2, |line| {
+            number += 1;
+            let mut parts = line.split(|b| *b == b'\t');
+            let input: Vec<u8> = String::from_utf8_lossy(parts.next().unwrap_or_default())
+                .replace("\\0", "\0")
+                .replace("\\n", "\n")
+                .into();
+            let arguments = vec!["/bin/true".into()];
+            let environment = parts
+                .map(|part| {
+                    let at = part.iter().position(|b| *b == b'=').unwrap_or(part.len());
+                    let value = part.get(at + 1..).unwrap_or_default().to_vec();
+                    (OsString::from_vec(part[..at].to_vec()), Secret::new(value))
+                })
+                .collect();
+            let given = Given {
+                arguments,
+                environment,
+                repeated: Default::default(),
+                input: Secret::new(input),
+                left: None,
+                nonce: [7; 15],
+            };
+            let conduct = conduct(number);
+            let fault = match codec.read(&given, &conduct) {
+                Ok(request) => {
+                    check(&request);
+                    countersign::gateway::too_long()
+                }
+                Err(fault) => fault,
+            };
+            let parting = codec.part(&given, &Answered::fault(fault), &conduct);
+            assert!(parting.status != 0 && parting.program.is_none(), "{parting:?}");
+            assert!(!parting.files.iter().any(|(_, content)| content.starts_with(b"1")), "{parting:?}");
+            assert!(parting.output.len() <= 4096 && parting.output.iter().filter(|b| **b == b'\n').count() <= 1);
+        });
+    }
 }
 
 #[test]
