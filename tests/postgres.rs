@@ -1,6 +1,5 @@
 //! A store that several gateways share, through the executable: real PostgreSQL, which is killed, restarted and raced for.
 #![cfg(debug_assertions)]
-#![expect(clippy::unwrap_used, reason = "a test ends where its helpers fail")]
 
 #[expect(dead_code, reason = "no test uses all of the rig")]
 mod rig;

@@ -3,7 +3,7 @@
 //!
 //! `COUNTERSIGN_ROUNDS` says how often each race is run.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where its helpers fail")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test ends where its helpers fail")]
 
 #[expect(dead_code, reason = "no test uses all of the rig")]
 mod rig;
