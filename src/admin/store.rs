@@ -20,8 +20,7 @@ use crate::store::sqlite::SqliteStore;
 /// What `store` takes.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make the store in the database that [plugin] store names, or bring it to this version's schema
-    #[command(verbatim_doc_comment)]
+    /// Make the store in the database that plugin.ini names, or bring it to this version's schema
     Migrate,
     /// Copy the embedded store in directory FROM into the database TO, which has none. Nobody may log in meanwhile
     Copy {

@@ -16,7 +16,7 @@ pub struct Once {
 }
 
 impl Once {
-    /// The conversation of `inbound`, whose answer `tell` gets. `present` is the other end of the input ([`line`]): whoever
+    /// The conversation of `inbound`, whose answer `tell` gets. `present` is the other end of the input ([`line()`]): whoever
     /// asked is there until there is an answer.
     pub fn new(inbound: Inbound, present: OwnedFd, tell: impl Fn(Answered) + Send + Sync + 'static) -> Self {
         Self { inbound: Mutex::new(Some(inbound)), present: Mutex::new(Some(present)), tell: Box::new(tell) }
