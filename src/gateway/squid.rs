@@ -6,7 +6,7 @@
 //! | in, `auth_param basic` | `[channel ]user password[ address …]` |
 //! | in, `external_acl_type` | `[channel ]user address[ …] data`; `-` is nobody, or nothing |
 //! | fields | percent-encoded, parted by single blanks; an address counts only as the field that comes next |
-//! | channel | with `--concurrent`: whatever the first field is, given back as it came |
+//! | channel | with `--concurrent`: the first field, 1 to 20 digits, given back as it came; a line without one is no login |
 //! | accept | `OK log=trace` |
 //! | reject, need_info | `ERR log=trace message=text text`: `message` is for `%o` of an external ACL, the text behind the pairs is all that `%m` shows |
 //! | no verdict | `BH`, in place of `ERR`, with `on_error = tempfail` and where nothing was sent: Squid asks twice more at once |
@@ -28,8 +28,8 @@ use crate::domain::request::{Dialogue, Request};
 use crate::domain::secret::{Secret, SecretBytes};
 use crate::domain::verdict::{Sent, Verdict};
 
-/// The longest channel that is given back, in bytes; Squid's are numbers of at most 20 digits.
-const CHANNEL: usize = 64;
+/// The longest channel, in digits: Squid counts to less than 2^64.
+const CHANNEL: usize = 20;
 
 /// The longest text that is shown, in characters.
 const SHOWN: usize = 512;
@@ -76,6 +76,7 @@ impl Protocol for Squid {
                 let end = line.iter().position(|b| *b == b' ').unwrap_or(line.len());
                 let (channel, fields) = line.split_at_checked(end).unwrap_or((line, b""));
                 let Some(channel) = channel_of(channel) else {
+                    // Nothing of the line: what stands in the place of the name may be a password.
                     let text = "expected the number of a channel in front (concurrency=N goes with --concurrent)";
                     return Inbound::Flawed { id: None, fault: invalid("wrong_value", text) };
                 };
@@ -190,11 +191,12 @@ fn missing(what: &str) -> Fault {
     invalid("missing_field", format!("expected {what}"))
 }
 
-/// A channel that can be given back as it came: it stays within the line, and in front of it.
+/// The channel that `bytes` are. Where Squid numbers nothing, a name stands here, and what is given back in front of the answer
+/// would be read as the answer: no word that means something is ever a channel.
 fn channel_of(bytes: &[u8]) -> Option<RequestId> {
-    let is_plain = !bytes.is_empty() && bytes.len() <= CHANNEL && bytes.iter().all(u8::is_ascii_graphic);
+    let is_number = (1..=CHANNEL).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_digit);
     let text = std::str::from_utf8(bytes).ok()?;
-    is_plain.then(|| RequestId(text.to_owned()))
+    is_number.then(|| RequestId(text.to_owned()))
 }
 
 /// The text of a field.
@@ -328,10 +330,14 @@ mod tests {
             let (found, request) = read(&squid, line);
             assert_eq!((found.as_deref(), request.unwrap_err()), (channel, code), "{line:?}");
         }
-        // Whatever a channel is called.
-        for channel in ["0", "18446744073709551615", "-1", "a=b", "OK"] {
+        for channel in ["0", "007", "18446744073709551615"] {
             let (found, request) = read(&squid, format!("{channel} bob pw").as_bytes());
             assert_eq!((found.as_deref(), request.is_ok()), (Some(channel), true));
+        }
+        // What is no number may be a name, where squid.conf says nothing of concurrency.
+        for name in ["OK", "ERR", "BH", "TT", "-1", "+1", "1a", "a=b", "\u{661}", "1%20"] {
+            let (found, request) = read(&squid, format!("{name} bob pw").as_bytes());
+            assert_eq!((found, request.unwrap_err()), (None, "wrong_value"), "{name}");
         }
     }
 

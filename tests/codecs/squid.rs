@@ -156,6 +156,21 @@ fn nothing_typed_is_in_the_log() {
 }
 
 #[test]
+fn no_name_is_a_channel_where_squid_numbers_nothing() {
+    let (home, phone) = home();
+    let code = phone.code_at(NOW, 0);
+    // As Squid sends it without concurrency=: what is given back in front would be read as its yes.
+    let lines = format!("OK canary,{code} 192.0.2.7\nBH canary 192.0.2.7\nalice canary,{code} 192.0.2.7\n");
+    for arguments in [BASIC, EXTERNAL_ACL] {
+        assert_eq!(said(&home, arguments, &lines), [INVALID; 3], "{arguments:?}");
+    }
+    // Nobody's yes begins with digits.
+    assert_eq!(said(&home, BASIC, "1 OK 192.0.2.7\n"), [format!("1 {FAILED}")]);
+    let log = home.log();
+    assert!(log.contains("concurrency=N") && !log.contains("canary") && !log.contains(&code), "{log}");
+}
+
+#[test]
 fn a_question_is_shown_and_costs_nothing() {
     let (home, phone) = home();
     let code = phone.code_at(NOW, 0);
