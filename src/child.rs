@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Starts `program` in a process group of its own, at the root directory; what it says to standard error is lost.
 ///
@@ -16,6 +17,8 @@ pub fn start<'a>(
     arguments: impl IntoIterator<Item = &'a str>,
     output: Stdio,
 ) -> io::Result<(Child, Group)> {
+    // A handler takes the place of an ignored SIGCHLD, which is inherited: how a child ended could not be told. It stays.
+    let _ = signal(SignalKind::child())?;
     let child = Command::new(program)
         .args(arguments)
         .env_clear()
