@@ -8,6 +8,7 @@ mod before;
 mod choice;
 mod dialogue;
 mod errand;
+mod first_factor;
 mod held;
 mod inline;
 mod look_up;

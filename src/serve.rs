@@ -530,7 +530,7 @@ async fn decide(
         let passed = match (cookie, first_factor) {
             (CookieState::Good, _) if is_later => Ok(()),
             (_, Some(program)) if request.beginning == Beginning::Anywhere => {
-                first_factor::check(program, request, moment.until()).await
+                first_factor::check(engine, program, request, moment).await
             }
             (CookieState::Good | CookieState::None | CookieState::Foreign | CookieState::Expired, _) => {
                 Err(first_factor::missing())

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 use crate::child;
@@ -12,7 +13,9 @@ use crate::clock;
 use crate::config::gateway::{Asked, FirstFactor};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::request::Request;
+use crate::domain::time::Moment;
 use crate::domain::verdict::Reject;
+use crate::engine::Engine;
 
 /// What the log and the answer call it.
 const SERVICE: &str = "first_factor";
@@ -20,18 +23,55 @@ const SERVICE: &str = "first_factor";
 /// The longest answer of a program that is read, in bytes.
 const ANSWER: u64 = 8 * 1024;
 
+/// How many programs run at once: a crowd of logins is no crowd of processes.
+const AT_ONCE: usize = 16;
+
+/// The programs that may still be started.
+static FREE: Semaphore = Semaphore::const_new(AT_ONCE);
+
 /// Whether there is a password to check. Where there is none, an earlier request of the dialogue has to have had it.
 pub fn has_password(request: &Request) -> bool {
     request.answers.answer("password").is_some()
 }
 
-/// Has `program` check the password of `request`, until `until`.
+/// Has `program` check the password of `request`, as the limits of `engine` allow. One that is wrong is counted with the codes;
+/// where the program fails, nobody knows whether it was.
 ///
 /// # Errors
-/// Where it is wrong or missing, or nobody knows.
-pub async fn check(program: &FirstFactor, request: &Request, until: Instant) -> Result<(), Reject> {
-    let Some(password) = request.answers.answer("password") else {
+/// Where it is wrong or missing, has to wait, or nobody knows.
+pub async fn check(
+    engine: &Engine,
+    program: &FirstFactor,
+    request: &Request,
+    moment: Moment,
+) -> Result<(), Reject> {
+    if !has_password(request) {
         return Err(missing());
+    }
+    // Those who are let go on at once are no more than there are programs: the next ones find counted what these did.
+    let _one = turn(program, moment.until()).await?;
+    let origin = engine.hear_password(request, moment).await?;
+    if is_right(program, request, moment.until()).await? {
+        return Ok(());
+    }
+    engine.count_wrong_password(&origin, moment).await?;
+    Err(wrong())
+}
+
+/// Waits until a program may be started.
+async fn turn(program: &FirstFactor, until: Instant) -> Result<SemaphorePermit<'static>, Reject> {
+    match tokio::time::timeout(clock::left(until), FREE.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) | Err(_) => {
+            Err(unusable(format!("{}: {AT_ONCE} of it ran all the time", program.program.display())))
+        }
+    }
+}
+
+/// Whether `program` says yes to the password of `request`.
+async fn is_right(program: &FirstFactor, request: &Request, until: Instant) -> Result<bool, Reject> {
+    let Some(password) = request.answers.answer("password") else {
+        return Ok(false);
     };
     let user = request.session.gateway_user.as_deref().unwrap_or_default();
     // Goes to the program that checks it, through a pipe.
@@ -43,7 +83,7 @@ pub async fn check(program: &FirstFactor, request: &Request, until: Instant) -> 
         Asked::Squid => &['\0'],
     };
     if [user, password].iter().any(|text| text.contains(ends)) {
-        return Err(wrong());
+        return Ok(false);
     }
     match program.asked {
         Asked::Pwauth => {
@@ -58,8 +98,7 @@ pub async fn check(program: &FirstFactor, request: &Request, until: Instant) -> 
             add(password, b'\n');
         }
     }
-    let says_yes = ask(program, &line, until).await?;
-    if says_yes { Ok(()) } else { Err(wrong()) }
+    ask(program, &line, until).await
 }
 
 async fn ask(program: &FirstFactor, line: &[u8], until: Instant) -> Result<bool, Reject> {

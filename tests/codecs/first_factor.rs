@@ -1,5 +1,8 @@
 //! The program that checks the password before the second factor is looked at: no answer of it but a plain yes is one.
 
+#[path = "first_factor/limits.rs"]
+mod limits;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
