@@ -9,7 +9,7 @@ use super::ini::Section;
 use super::mistake::Mistakes;
 use super::policy::defaults;
 use super::schema::Schema;
-use super::value::{CommandLine, Count, Destination, Optional, Seconds, Value};
+use super::value::{CommandLine, Count, Destination, Optional, Seconds, StorePlace, Value};
 use crate::domain::foreign::Foreign;
 use crate::gateway::conduct::{Conduct, Name, OnError, PasswordField};
 
@@ -90,6 +90,7 @@ impl Config {
         self.remote.remotes().next().is_some()
             || self.policy.directory.is_some()
             || self.gateway(name).first_factor.0.is_some()
+            || matches!(self.plugin.store, StorePlace::Postgres(_))
     }
 }
 

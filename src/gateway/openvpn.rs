@@ -4,6 +4,7 @@
 //! |---|---|
 //! | in | `user\npassword\n` in the file that the last argument names; of `client-crresponse` the answer, in base64 |
 //! | password | what was typed; `SCRV1:` password `:` code, both in base64 (`static-challenge`); `CRV1::` state `::` answer |
+//! | user of `client-crresponse` | `username`, else `common_name`, in the environment: the one whose question was kept |
 //! | facts | `untrusted_ip`, `untrusted_ip6` and `untrusted_port` in the environment |
 //! | accept | status 0 |
 //! | reject | status 1; what the claimant may read in `auth_failed_reason_file` |
@@ -37,6 +38,9 @@ pub const DEFERRED: u8 = 2;
 
 /// What the name of a file begins with that keeps a question's state; the name of the control file follows.
 pub const KEPT: &str = "countersign_";
+
+/// How the server's own control files are named.
+pub const CONTROL: (&str, &str) = ("openvpn_acf_", ".tmp");
 
 /// The longest reason and the longest question, in bytes: a message to the client holds 1023, `AUTH_FAILED,` among them.
 const MESSAGE_LIMIT: usize = 1000;
@@ -170,6 +174,11 @@ impl Openvpn {
         let (Some(user), Some(state)) = (lines.next(), lines.next()) else {
             return Err(invalid("wrong_value", "the state that was kept of the question is not whole"));
         };
+        // What the server says goes before what lay in a directory.
+        let known = ["username", "common_name"].into_iter().find_map(|name| given.fact(name));
+        if known.is_none_or(|known| known.as_bytes() != user) {
+            return Err(invalid("wrong_value", "the question that was kept is not of this user of the server"));
+        }
         // From one custody into the other.
         answer(text(user, "the name")?, state, decode(given.input.expose().trim_ascii(), "the answer")?)
     }

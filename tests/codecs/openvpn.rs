@@ -1,5 +1,7 @@
 //! OpenVPN: files and environment as the server gives them, statuses and files as it takes them.
 
+#[path = "openvpn/kept.rs"]
+mod kept;
 #[path = "openvpn/late.rs"]
 mod late;
 
@@ -21,6 +23,8 @@ const NOW: u64 = 1_767_268_815;
 struct Server {
     home: Home,
     count: Cell<u32>,
+    /// Whom the server says that it is called for.
+    user: Cell<&'static str>,
 }
 
 /// What the program left behind.
@@ -36,7 +40,7 @@ impl Server {
     fn new(home: Home, options: &str) -> Self {
         home.append(&format!("[gateway openvpn]\n{options}\n"));
         fs::create_dir(home.dir().join("vpn")).unwrap();
-        Self { home, count: Cell::new(0) }
+        Self { home, count: Cell::new(0), user: Cell::new("alice") }
     }
 
     /// alice with phone 1, at [`NOW`].
@@ -73,6 +77,7 @@ impl Server {
         command
             .arg(&path)
             .env("script_type", script_type)
+            .env("username", self.user.get())
             .env("untrusted_ip", "192.0.2.7")
             .env("untrusted_port", "50022")
             .env("IV_SSO", sso)

@@ -5,11 +5,11 @@
 //! does what it says. Where it says nothing, the first ends with a no, and nothing that comes later counts with the server.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -22,9 +22,10 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::domain::fault::Fault;
 use crate::domain::secret::Secret;
+use crate::files::{self, Exposure, FileError};
 use crate::gateway::conduct::Name;
 use crate::gateway::once::{Answered, Input, OneShot, Parting};
-use crate::gateway::openvpn::{DEFERRED, KEPT, Openvpn, REJECTED};
+use crate::gateway::openvpn::{CONTROL, DEFERRED, KEPT, Openvpn, REJECTED};
 use crate::log;
 
 /// How long the server waits for a verdict that may be there at once.
@@ -39,7 +40,7 @@ pub fn run(said: Said, arguments: Vec<OsString>, config: &Path, clock: Clock) ->
     // What is wrong with the configuration is told where it is used.
     let may_take_time = Config::load(config).is_ok_and(|config| config.may_wait(Name::Openvpn));
     if asked.is_flawed() || !may_take_time {
-        let codec = codec(&asked);
+        let codec = codec(&asked, &said);
         let mut deciding = Deciding::start(codec, Name::Openvpn, said, asked, config, clock);
         let answered = deciding.answer();
         let status = leave(&codec.part(&deciding.given, &answered, &deciding.conduct));
@@ -52,7 +53,7 @@ pub fn run(said: Said, arguments: Vec<OsString>, config: &Path, clock: Clock) ->
             let text = format!("the process that reaches the verdict did not say what becomes of it: {error}");
             once::say(said.destination(), text.clone());
             let answered = Answered::fault(Fault::internal("not_served", text));
-            let parting = codec(&asked).part(&asked.given, &answered, &said.conduct(Name::Openvpn));
+            let parting = codec(&asked, &said).part(&asked.given, &answered, &said.conduct(Name::Openvpn));
             ExitCode::from(leave(&parting))
         }
     }
@@ -71,7 +72,7 @@ pub fn run_detached(said: Said, arguments: Vec<OsString>, config: &Path, clock: 
     let mut asked = Asked::take(&Openvpn { kept: None }, Input::Nothing, arguments);
     // From the first process, which has seen that it is not too long.
     asked.given.input = once::read_all(&mut first)?;
-    let codec = codec(&asked);
+    let codec = codec(&asked, &said);
     let mut deciding = Deciding::start(codec, Name::Openvpn, said, asked, config, clock);
     match deciding.answer_until(at_once) {
         Some(answered) => {
@@ -91,16 +92,33 @@ pub fn run_detached(said: Said, arguments: Vec<OsString>, config: &Path, clock: 
 }
 
 /// The codec for what was asked, with what is kept of an earlier run. It is needed until the process ends.
-fn codec(asked: &Asked) -> &'static Openvpn {
-    let kept = Openvpn::keeper(&asked.given).and_then(|path| take_kept(&path).ok());
+fn codec(asked: &Asked, said: &Said) -> &'static Openvpn {
+    let kept = Openvpn::keeper(&asked.given).and_then(|path| {
+        take_kept(&path).unwrap_or_else(|error| {
+            once::say(said.destination(), format!("what was kept of the question is not used: {error}"));
+            None
+        })
+    });
     Box::leak(Box::new(Openvpn { kept }))
 }
 
-/// Takes what was kept away: it is good for one answer.
-fn take_kept(path: &Path) -> io::Result<Secret<Vec<u8>>> {
-    let mut file = File::options().read(true).custom_flags(once::no_link()).open(path)?;
+/// Takes what was kept away: it is good for one answer. What others could have put there is none.
+fn take_kept(path: &Path) -> io::Result<Option<Secret<Vec<u8>>>> {
+    // A FIFO in its place holds nobody up.
+    let opened = files::open(path, Exposure::Private);
+    if matches!(&opened, Err(FileError::Io { path: _, error }) if error.kind() == io::ErrorKind::NotFound) {
+        return Ok(None);
+    }
     fs::remove_file(path)?;
-    once::read_all(&mut file)
+    let (mut file, _length) = opened.map_err(io::Error::other)?;
+    if file.metadata()?.uid() != own_user() {
+        return Err(io::Error::other(format!("{}: belongs to somebody else", path.display())));
+    }
+    once::read_all(&mut file).map(Some)
+}
+
+fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 /// Has a second process decide, which goes on when this one has ended; the status that it says.
@@ -155,8 +173,12 @@ fn sweep(path: &Path) {
     let Some(directory) = path.parent() else { return };
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
+        let (begin, end) = CONTROL;
         let control = name.to_str().and_then(|name| name.strip_prefix(KEPT));
-        if control.is_some_and(|control| !directory.join(control).exists()) {
+        let control = control.filter(|control| control.starts_with(begin) && control.ends_with(end));
+        // The entry itself, not what a link names.
+        let is_ours = entry.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.uid() == own_user());
+        if is_ours && control.is_some_and(|control| !directory.join(control).exists()) {
             let _ = fs::remove_file(entry.path());
         }
     }
