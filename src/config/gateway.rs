@@ -243,6 +243,8 @@ impl Value for FirstFactor {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -262,5 +264,15 @@ mod tests {
         assert_eq!(usual.conduct(Name::RadiusExec, ten).min_runtime, Duration::from_millis(50));
         let said = GatewayOptions { wait: Optional(Some(Seconds(30))), ..usual };
         assert_eq!(said.conduct(Name::RadiusExec, ten).wait, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_is_not_on_this_machine_may_be_waited_for() {
+        let may_wait = |ini: &str| Config::parse(Path::new("/etc/x/plugin.ini"), ini).unwrap().may_wait(Name::Openvpn);
+        let here = "[plugin]\nstore = store\nclients = totp\n";
+        assert!(!may_wait(here));
+        assert!(may_wait(&here.replace("= store", "= postgres://countersign@db.corp.example/countersign")));
+        assert!(may_wait(&format!("{here}[gateway openvpn]\nfirst_factor = pwauth:/usr/sbin/pwauth\n")));
+        assert!(!may_wait(&format!("{here}[gateway pwauth]\nfirst_factor = pwauth:/usr/sbin/pwauth\n")));
     }
 }

@@ -39,12 +39,7 @@ pub fn has_password(request: &Request) -> bool {
 ///
 /// # Errors
 /// Where it is wrong or missing, has to wait, or nobody knows.
-pub async fn check(
-    engine: &Engine,
-    program: &FirstFactor,
-    request: &Request,
-    moment: Moment,
-) -> Result<(), Reject> {
+pub async fn check(engine: &Engine, program: &FirstFactor, request: &Request, moment: Moment) -> Result<(), Reject> {
     if !has_password(request) {
         return Err(missing());
     }

@@ -64,7 +64,8 @@ fn a_question_is_that_of_the_user_whom_the_server_names() {
 fn nothing_is_swept_away_that_is_not_ours() {
     let (server, _) = Server::of_alice("field = checked");
     let name = |name: &str| server.dir().join(name);
-    let mut stay = vec![name("countersign_notes"), name("countersign_openvpn_acf_1"), name("countersign_openvpn_up_1.tmp")];
+    let mut stay =
+        vec![name("countersign_notes"), name("countersign_openvpn_acf_1"), name("countersign_openvpn_up_1.tmp")];
     for path in &stay {
         fs::write(path, "").unwrap();
     }
