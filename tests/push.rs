@@ -604,6 +604,22 @@ fn too_little_time_is_not_the_absence_of_the_service() {
 }
 
 #[test]
+fn whoever_stops_the_process_does_not_make_the_service_absent() {
+    let blackhole = Blackhole::new();
+    let home = Home::init();
+    configure(&home, &format!("http://{}", blackhole.host()), "on_unreachable = accept\nconnect_timeout = 2");
+    let mut gateway = Gateway::start(&home);
+    gateway.sync();
+    // Nobody answers: that alone is an absence.
+    assert_eq!(gateway.ask(&typed(1, "s1", "alice", "123456", "")).told(), "accept");
+    gateway.send(&typed(2, "s2", "alice", "123456", ""));
+    gateway.signal("STOP");
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    gateway.signal("CONT");
+    assert_eq!(gateway.answer(2).told(), "service_unreachable/connect_timeout");
+}
+
+#[test]
 fn another_client_stands_in_degraded_and_under_the_same_limits() {
     let (_refused, home) = away("on_unreachable = client:totp");
     home.set("throttle", "failures", "2");
