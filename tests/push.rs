@@ -610,13 +610,15 @@ fn whoever_stops_the_process_does_not_make_the_service_absent() {
     configure(&home, &format!("http://{}", blackhole.host()), "on_unreachable = accept\nconnect_timeout = 2");
     let mut gateway = Gateway::start(&home);
     gateway.sync();
-    // Nobody answers: that alone is an absence.
-    assert_eq!(gateway.ask(&typed(1, "s1", "alice", "123456", "")).told(), "accept");
-    gateway.send(&typed(2, "s2", "alice", "123456", ""));
+    gateway.send(&typed(1, "s1", "alice", "123456", ""));
+    // It connects now.
+    gateway.sync();
     gateway.signal("STOP");
     std::thread::sleep(std::time::Duration::from_millis(2500));
     gateway.signal("CONT");
-    assert_eq!(gateway.answer(2).told(), "service_unreachable/connect_timeout");
+    assert_eq!(gateway.answer(1).told(), "service_unreachable/connect_timeout");
+    // Nobody answers: that alone is an absence.
+    assert_eq!(gateway.ask(&typed(2, "s2", "alice", "123456", "")).told(), "accept");
 }
 
 #[test]

@@ -24,7 +24,8 @@ impl Value for StorePlace {
 
     /// Where it is none, nothing of it is repeated: an address that is mistyped may hold a password.
     fn read(text: &str) -> Result<Self, String> {
-        Self::parse(text).ok_or_else(|| format!("expected {}", Self::expected()))
+        let found = if text.is_empty() { ", found \"\"" } else { "" };
+        Self::parse(text).ok_or_else(|| format!("expected {}{found}", Self::expected()))
     }
 
     fn parse(text: &str) -> Option<Self> {
