@@ -611,8 +611,12 @@ fn whoever_stops_the_process_does_not_make_the_service_absent() {
     let mut gateway = Gateway::start(&home);
     gateway.sync();
     gateway.send(&typed(1, "s1", "alice", "123456", ""));
-    // When it has answered some lines that came later, it connects.
-    (0..5).for_each(|_| gateway.sync());
+    // It connects: the kernel has sent the first of its packets to that port.
+    let port = blackhole.host().rsplit_once(':').unwrap().1.parse::<u16>().unwrap();
+    let connecting = format!(":{port:04X} 02");
+    while !std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&connecting) {
+        std::thread::yield_now();
+    }
     gateway.signal("STOP");
     std::thread::sleep(std::time::Duration::from_millis(2500));
     gateway.signal("CONT");
