@@ -1,6 +1,11 @@
 //! The one place that reads the clocks.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Context;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Sleep;
 
 use crate::domain::time::{Moment, UnixTime};
 
@@ -60,4 +65,64 @@ pub fn present(moment: &Moment) -> UnixTime {
 /// How long it is until `until`; nothing where that is over.
 pub fn left(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now())
+}
+
+/// How often a heart beats.
+const BEAT: Duration = Duration::from_millis(100);
+
+/// For how long it may miss before the process was held up: stopped, starved, or by a disk.
+const MISSED: Duration = Duration::from_millis(500);
+
+/// Notices where this process was held up: what came meanwhile was not seen, and that nothing came means nothing then.
+pub struct Heart {
+    last: Instant,
+    beat: Pin<Box<Sleep>>,
+    /// Whether it was, since the heart began to beat.
+    pub was_held_up: bool,
+}
+
+impl Heart {
+    /// Begins to beat. It has to be polled whenever the task that it belongs to is.
+    pub fn begin() -> Self {
+        Self { last: Instant::now(), beat: Box::pin(tokio::time::sleep(BEAT)), was_held_up: false }
+    }
+
+    /// Looks whether a beat is missing, and has the task woken for the next.
+    pub fn poll(&mut self, context: &mut Context<'_>) {
+        let now = Instant::now();
+        self.was_held_up |= now.saturating_duration_since(self.last) > MISSED;
+        self.last = now;
+        while self.beat.as_mut().poll(context).is_ready() {
+            self.beat = Box::pin(tokio::time::sleep(BEAT));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heart_misses_a_beat_where_the_process_is_held_up_and_nowhere_else() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let beats = |held_up: Duration| {
+            runtime.block_on(async move {
+                let mut heart = Heart::begin();
+                let mut rest = Box::pin(async move {
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                    std::thread::sleep(held_up);
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                });
+                std::future::poll_fn(|context| {
+                    heart.poll(context);
+                    rest.as_mut().poll(context)
+                })
+                .await;
+                heart.was_held_up
+            })
+        };
+        assert!(beats(Duration::from_secs(1)));
+        // A busy machine may hold anybody up; one time in some it does not.
+        assert!((0..20).any(|_| !beats(Duration::ZERO)));
+    }
 }

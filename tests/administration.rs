@@ -1181,7 +1181,7 @@ fn the_help_of_each_command_tells_its_options() {
         ("store purge", &[]),
         ("keys", &[]),
         ("keys generate", &[]),
-        ("keys rotate", &[]),
+        ("keys rotate", &["prepare"]),
         ("keys verify", &[]),
         ("demo", &[]),
         ("completions", &[]),

@@ -115,11 +115,20 @@ fn a_verification_counts_for_a_while_from_the_same_address_and_costs_no_call() {
     assert_eq!(ask(NOW + 30, json!({"protocol": "rdp", "server_username": "x"})), "accept cached");
     assert_eq!(ask(NOW + 31, json!({})), "need_info", "used twice");
     assert_eq!(web.requests().len(), 1, "only the code was asked about");
+    // Where nobody says an address, nobody is known to be where they were.
+    let nowhere = |more: Value| {
+        let mut facts = more;
+        facts["client_ip"] = Value::Null;
+        facts["client_hostname"] = json!("bastion");
+        facts
+    };
+    assert_eq!(ask(NOW + 32, nowhere(json!({"key_value_pairs": {"otp": "1"}}))), "accept");
+    assert_eq!(ask(NOW + 33, nowhere(json!({}))), "need_info");
     // Whoever types a code though a verification counts still, is let in by that.
     assert_eq!(ask(NOW + 40, json!({"key_value_pairs": {"otp": "2"}})), "accept");
     assert_eq!(ask(NOW + 56, json!({})), "need_info", "not used for too long");
     assert_eq!(ask(NOW + 45, json!({})), "need_info", "a clock set back revives nothing");
-    assert_eq!(web.requests().len(), 2);
+    assert_eq!(web.requests().len(), 3);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::thread;
 
 use rig::grounds::{cluster, home_on};
-use rig::{Gateway, Home, Phone, attempt, now, request};
+use rig::{Gateway, Home, Phone, attempt, finish, now, request};
 use serde_json::json;
 
 #[test]
@@ -115,10 +115,112 @@ fn a_store_moves_with_everything_that_was_used_and_counted() {
     let checked = home.run(&["store", "check"], "").ok().stdout;
     assert!(checked.contains("the store is whole"), "{checked}");
     home.run(&["keys", "verify"], "").ok();
+    home.run(&["keys", "rotate", "--prepare"], "").ok();
     home.run(&["keys", "rotate"], "").ok();
     home.run(&["store", "purge"], "").ok();
     assert_eq!(home.ask_one(&attempt(3, "carol", &carol.fresh_code())).told(), "accept", "under the new key");
     assert_eq!(home.ask_one(&attempt(4, "carol", &carol.fresh_code())).code(), "used_code");
+}
+
+#[test]
+fn of_two_copies_one_goes_on_and_no_store_is_made_of_half_of_one() {
+    let Some(cluster) = cluster() else { return };
+    let home = Home::init();
+    let phones: Vec<(String, Phone)> = (0..300).map(|n| (format!("user{n}"), Phone::new(n))).collect();
+    home.import_many(phones.iter().map(|(name, phone)| (name.as_str(), phone)));
+    let (from, to) = (home.store().display().to_string(), cluster.url("mfa", ""));
+    // What an interrupted copy leaves: a claim, and half of the rows.
+    home.run(&["store", "copy", &from, &to], "").ok();
+    cluster.sql("mfa", "DELETE FROM countersign.meta; INSERT INTO countersign.filling VALUES (1, 'x'); DELETE FROM countersign.authenticator WHERE subscriber > 'user2'");
+    home.set("plugin", "store", &to);
+    let refused = home.run(&["store", "migrate"], "");
+    assert!(refused.status != Some(0) && refused.stderr.contains("countersign store copy"), "{refused:?}");
+    assert_eq!(home.run(&["serve"], "").status, Some(78), "it is no store yet");
+    home.run(&["store", "copy", &from, &to], "").ok();
+    let whole = home.run(&["store", "check"], "").ok().stdout;
+    assert!(whole.contains("300 authenticators of 300 subscribers"), "{whole}");
+    // Somebody else's tables of the same names stay as they are.
+    cluster.create("others");
+    cluster.sql("others", "CREATE TABLE slot (x INT); INSERT INTO slot VALUES (7); CREATE TABLE meta (y INT)");
+    home.run(&["store", "copy", &from, &cluster.url("others", "")], "").ok();
+    assert_eq!(cluster.sql("others", "SELECT x FROM public.slot"), "7");
+    // Many at once: one at most says that it copied, and then the store is whole.
+    cluster.create("raced");
+    let raced = cluster.url("raced", "");
+    let copies: Vec<_> = thread::scope(|scope| {
+        let runs: Vec<_> = (0..4)
+            .map(|_| {
+                let mut command = home.command(&["store", "copy", &from, &raced]);
+                scope.spawn(move || finish(&mut command, b""))
+            })
+            .collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    let copied = copies.iter().filter(|run| run.status == Some(0)).count();
+    assert!(copied <= 1, "{copies:?}");
+    if copied == 0 {
+        home.run(&["store", "copy", &from, &raced], "").ok();
+    }
+    assert_eq!(cluster.sql("raced", "SELECT count(*) FROM countersign.authenticator"), "300");
+}
+
+#[test]
+fn many_may_migrate_at_once() {
+    let Some(cluster) = cluster() else { return };
+    let home = Home::init();
+    home.set("plugin", "store", &cluster.url("mfa", ""));
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            let mut command = home.command(&["store", "migrate"]);
+            scope.spawn(move || finish(&mut command, b"").ok());
+        }
+    });
+    home.run(&["check"], "").ok();
+}
+
+#[test]
+fn a_database_that_falls_silent_holds_nobody_up_for_ever_and_comes_back() {
+    let Some(cluster) = cluster() else { return };
+    let (home, phone) = (home_on(&cluster, None), Phone::new(8));
+    home.import("alice", &phone);
+    home.append("[postgres]\nstatement_timeout = 1\nconnect_timeout = 1\n");
+    home.set("plugin", "deadline", "6");
+    let mut gateway = Gateway::start(&home);
+    gateway.sync();
+    assert_eq!(gateway.ask(&attempt(1, "alice", &phone.wrong_code(now()))).code(), "wrong_code");
+    // Its processes stand still: connections are made by the kernel, and nobody speaks.
+    cluster.signal("STOP");
+    for id in 2..6 {
+        assert_eq!(gateway.ask(&attempt(id, "alice", &phone.fresh_code())).told(), "internal_error/store_failed");
+    }
+    let started = home.run(&["serve"], "");
+    assert!(started.status == Some(78) && started.stderr.contains("is not reached"), "{started:?}");
+    cluster.signal("CONT");
+    let told = (6..20).map(|id| gateway.ask(&attempt(id, "alice", &phone.fresh_code())).told());
+    assert!(told.into_iter().any(|told| told == "accept"), "the same process goes on");
+    gateway.end().1.ok();
+    // Of two servers, one that says nothing is passed over.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = format!("127.0.0.1:{},127.0.0.1:", silent.local_addr().unwrap().port());
+    home.set("plugin", "store", &cluster.url("mfa", "").replace("127.0.0.1:", &other));
+    home.run(&["store", "check"], "").ok();
+}
+
+#[test]
+fn a_key_of_a_shared_store_is_given_out_before_anything_is_sealed_under_it() {
+    let Some(cluster) = cluster() else { return };
+    let first = home_on(&cluster, None);
+    let second = home_on(&cluster, Some(&first));
+    let phone = Phone::new(9);
+    first.import("alice", &phone);
+    let refused = first.run(&["keys", "rotate"], "");
+    assert!(refused.status == Some(65) && refused.stderr.contains("keys rotate --prepare"), "{refused:?}");
+    let told = first.run(&["keys", "rotate", "--prepare"], "").ok().stdout;
+    assert!(told.contains("every machine"), "{told}");
+    assert_eq!(second.ask_one(&attempt(1, "alice", &phone.wrong_code(now()))).code(), "wrong_code", "as before");
+    second.keep("master.key", &std::fs::read_to_string(first.dir().join("master.key")).unwrap());
+    first.run(&["keys", "rotate"], "").ok();
+    assert_eq!(second.ask_one(&attempt(2, "alice", &phone.fresh_code())).told(), "accept");
 }
 
 #[test]
@@ -131,6 +233,9 @@ fn what_is_wrong_with_the_database_is_told_with_what_to_do() {
         ("postgres://u@127.0.0.1:1/x".to_owned(), "is not reached"),
         ("postgres://u@db.corp.example/x?sslmode=disable".to_owned(), "in clear"),
         ("postgres://u:hunter2@127.0.0.1/x".to_owned(), "[postgres] password"),
+        ("Postgres://u:hunter2@127.0.0.1/x".to_owned(), "expected a directory, or postgres://"),
+        ("postgres:/u:hunter2@127.0.0.1/x".to_owned(), "expected a directory, or postgres://"),
+        (cluster.url("mfa", "?connect_timeout=3"), "connect_timeout"),
     ] {
         home.set("plugin", "store", &url);
         let checked = home.run(&["check"], "");
@@ -142,7 +247,11 @@ fn what_is_wrong_with_the_database_is_told_with_what_to_do() {
     assert!(made.contains("made a store"), "{made}");
     let again = home.run(&["store", "migrate"], "").ok().stdout;
     assert!(again.contains("is up to date"), "{again}");
-    cluster.sql("mfa", "UPDATE meta SET version = 99");
+    cluster.sql("mfa", "ALTER ROLE countersign SET synchronous_commit = off");
+    let unsafe_commits = home.run(&["check"], "");
+    assert!(unsafe_commits.stderr.contains("synchronous_commit = on"), "{}", unsafe_commits.stderr);
+    cluster.sql("mfa", "ALTER ROLE countersign RESET synchronous_commit");
+    cluster.sql("mfa", "UPDATE countersign.meta SET version = 99");
     let newer = home.run(&["check"], "");
     assert!(newer.stderr.contains("is newer than"), "{}", newer.stderr);
 }

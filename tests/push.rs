@@ -604,6 +604,29 @@ fn too_little_time_is_not_the_absence_of_the_service() {
 }
 
 #[test]
+fn whoever_stops_the_process_does_not_make_the_service_absent() {
+    let blackhole = Blackhole::new();
+    let home = Home::init();
+    configure(&home, &format!("http://{}", blackhole.host()), "on_unreachable = accept\nconnect_timeout = 2");
+    let mut gateway = Gateway::start(&home);
+    gateway.sync();
+    gateway.send(&typed(1, "s1", "alice", "123456", ""));
+    // It connects: the kernel has sent the first of its packets to that port.
+    let port = blackhole.host().rsplit_once(':').unwrap().1.parse::<u16>().unwrap();
+    let connecting = format!(":{port:04X} 02");
+    while !std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&connecting) {
+        std::thread::yield_now();
+    }
+    gateway.signal("STOP");
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    gateway.signal("CONT");
+    let told = gateway.answer(1).told();
+    assert_eq!(told, "service_unreachable/connect_timeout", "{}", home.log());
+    // Nobody answers: that alone is an absence.
+    assert_eq!(gateway.ask(&typed(2, "s2", "alice", "123456", "")).told(), "accept");
+}
+
+#[test]
 fn another_client_stands_in_degraded_and_under_the_same_limits() {
     let (_refused, home) = away("on_unreachable = client:totp");
     home.set("throttle", "failures", "2");

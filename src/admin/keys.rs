@@ -26,7 +26,12 @@ pub enum Command {
         file: Option<PathBuf>,
     },
     /// Add a new key and seal every secret under it, while logins go on. An interrupted rotation is finished
-    Rotate,
+    Rotate {
+        /// Only write the new key: for a store that other machines share, which need the key before anything is sealed
+        /// under it
+        #[arg(long)]
+        prepare: bool,
+    },
     /// Open every sealed secret, and count by key
     Verify,
 }
@@ -39,7 +44,7 @@ pub fn run(command: &Command, config: &Path, out: &mut impl Write) -> Result<(),
             let config = Config::load(config)?;
             generate(&key_file(&config)?, out)
         }
-        Command::Rotate => rotate(&Desk::open(config, Clock::System)?, out),
+        Command::Rotate { prepare } => rotate(&Desk::open(config, Clock::System)?, *prepare, out),
         Command::Verify => verify(&Desk::open(config, Clock::System)?, out),
     }
 }
@@ -66,7 +71,7 @@ fn generate(file: &Path, out: &mut impl Write) -> Result<(), AdminError> {
 
 /// The new key is in the file before anything is sealed under it, and the old ones stay there: whoever runs meanwhile
 /// finds each row's key, and a rotation that is killed at any instant leaves a store that opens.
-fn rotate(desk: &Desk, out: &mut impl Write) -> Result<(), AdminError> {
+fn rotate(desk: &Desk, prepare: bool, out: &mut impl Write) -> Result<(), AdminError> {
     let sealer = &desk.setup.sealer;
     let path = match &desk.setup.config.plugin.master_key {
         SecretRef::File(_) => key_file(&desk.setup.config)?,
@@ -79,14 +84,34 @@ fn rotate(desk: &Desk, out: &mut impl Write) -> Result<(), AdminError> {
     // Whoever waited for nothing, but opened the file before it was replaced, sees the keys of now.
     sealer.refresh().map_err(|error| AdminError::Data(error.to_string()))?;
     let under = KeyId(desk.settled(desk.store().key_id())?);
+    let is_shared = desk.setup.store.directory().is_none();
     if sealer.newest() == Some(under) {
+        if is_shared && !prepare {
+            let text = "other machines share the store, and need the new key before anything is sealed under it; run: \
+                        countersign keys rotate --prepare";
+            return Err(AdminError::Data(text.into()));
+        }
         let old = crate::domain::secret::Secret::new(files::read_text(&path, Exposure::Private).map_err(data)?);
         // Both stay in custody until the file is written.
         let text = crate::domain::secret::Secret::new(format!("{}\n{}", old.expose().trim_end(), new_key()?.expose()));
         files::replace_private(&path, text.expose().as_bytes()).map_err(data)?;
         sealer.refresh().map_err(|error| AdminError::Failed(error.to_string()))?;
+        if prepare {
+            let path = path.display();
+            writeln!(
+                out,
+                "The new key is in {path}. Give this file to every machine that shares the store; when all have it,"
+            )?;
+            return Ok(writeln!(out, "run: countersign keys rotate")?);
+        }
+    } else if prepare {
+        return Err(AdminError::Data("a new key is prepared already; run: countersign keys rotate".into()));
     } else {
-        writeln!(out, "finishing an interrupted rotation")?;
+        writeln!(
+            out,
+            "{}",
+            if is_shared { "sealing under the key that was prepared" } else { "finishing an interrupted rotation" }
+        )?;
     }
     let Some(newest) = sealer.newest() else { return Err(AdminError::Failed("there is no key".into())) };
     let (mut sealed, mut changed, mut flawed) = (0_u64, 0_u64, 0_u64);

@@ -13,7 +13,7 @@ use crate::config::value::{StorePlace, Value};
 use crate::domain::foreign::Foreign;
 use crate::setup::{self, Database};
 use crate::store::StoreError;
-use crate::store::moving::Rows;
+use crate::store::moving::{Rows, TABLES, Table};
 use crate::store::postgres::{Filling, PostgresStore};
 use crate::store::sqlite::SqliteStore;
 
@@ -76,23 +76,24 @@ fn copy(config: &Config, from: &str, to: &str, out: &mut impl Write) -> Result<(
         return Err(AdminError::Usage("store copy: expected a directory, then postgres://USER@HOST/DATABASE".into()));
     };
     let source = SqliteStore::open(&from, setup::limits(config))?;
+    // Before anything is changed there.
+    let _held = source.hold()?;
     let Database { place, tls } = setup::database(config, &to)?;
     let filling = Filling::begin(&place, tls)?;
-    let mut counts: Vec<(&str, usize)> = Vec::new();
+    let mut counts: Vec<(Table, u64)> = TABLES.iter().map(|table| (*table, 0)).collect();
     let mut told = Ok(());
     let identity = source.hand_over(&mut |rows: Rows| {
         let (name, count) = (rows.table.name, rows.rows.len());
         filling.take(rows)?;
-        match counts.last_mut().filter(|(last, _)| *last == name) {
-            Some((_, sum)) => *sum += count,
-            None => counts.push((name, count)),
-        }
-        if let (Some((name, sum)), Ok(())) = (counts.last(), &told) {
-            told = writeln!(out, "{name}: {sum}");
+        if let Some((_, sum)) = counts.iter_mut().find(|(table, _)| table.name == name) {
+            *sum += u64::try_from(count).unwrap_or(0);
+            if told.is_ok() {
+                told = writeln!(out, "{name}: {sum}");
+            }
         }
         Ok(())
     })?;
-    filling.finish(identity)?;
+    filling.finish(identity, counts)?;
     told?;
     writeln!(out, "copied {} into the database; name it: [plugin] store", Foreign(&from.display().to_string()))?;
     Ok(writeln!(out, "Keep the directory out of use from now on: a code that is used there is good once more here")?)

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use crate::clock::Heart;
 use crate::config::Config;
 use crate::config::clients::on_unreachable;
 use crate::config::value::{ClientName, OnUnreachable, ServiceSecret};
@@ -352,13 +353,29 @@ tokio::task_local! {
 }
 
 /// What a client says to one call, whose error says how far all of its requests together got, and what was before them: a
-/// service whose second answer does not come was reached.
+/// service whose second answer does not come was reached. So was, as far as anybody can say, one whose answers this process
+/// could not take in: whoever can stop it, or starve it, does not make a service absent by that.
 ///
 /// # Errors
 /// The client's own.
-pub async fn in_one_piece(before: Reach, reply: Reply<'_>) -> Result<Outcome, ClientError> {
+pub async fn in_one_piece(before: Reach, mut reply: Reply<'_>) -> Result<Outcome, ClientError> {
     let all = async {
-        let said = reply.await;
+        let mut heart = None;
+        let said = std::future::poll_fn(|context| {
+            if let Some(heart) = &mut heart {
+                Heart::poll(heart, context);
+            }
+            let said = reply.as_mut().poll(context);
+            if said.is_pending() && heart.is_none() {
+                // Something is waited for.
+                heart.insert(Heart::begin()).poll(context);
+            }
+            said
+        })
+        .await;
+        if heart.is_some_and(|heart| heart.was_held_up) {
+            note_reach(Reach::Sent);
+        }
         (said, REACHED.with(Cell::get))
     };
     let (said, reached) = REACHED.scope(Cell::new(before), all).await;

@@ -226,8 +226,10 @@ impl Engine {
         }
         if let Some(rule) = self.policy.cache.filter(|_| admission.is_verification()) {
             let expires = story.moment.now.plus(rule.hard.div_ceil(1000).saturating_add(1));
-            let (key, now) = (self.cache_key(story), story.moment.unix_millis());
-            self.store.remember_verification(&key, &story.origin.subscriber, now, expires).await?;
+            let now = story.moment.unix_millis();
+            if let Some(key) = self.cache_key(story) {
+                self.store.remember_verification(&key, &story.origin.subscriber, now, expires).await?;
+            }
         }
         self.put_questions(story, admission, None).await
     }
@@ -304,17 +306,15 @@ impl Engine {
     }
 
     /// Under what a verification of the story's claimant is remembered: the name as the gateway says it, the address, and
-    /// what the configuration says.
-    pub(super) fn cache_key(&self, story: &Story<'_>) -> [u8; 32] {
-        let source = story.request.session.client_ip.as_deref().map(exact_source);
+    /// what the configuration says. `None` where the gateway says no address: nobody knows then where anybody is.
+    pub(super) fn cache_key(&self, story: &Story<'_>) -> Option<[u8; 32]> {
+        let source = exact_source(story.request.session.client_ip.as_deref()?);
         let mut hash = Sha256::new();
-        for part in [story.claimant.0.as_bytes(), source.as_deref().unwrap_or_default().as_bytes(), &self.configuration]
-        {
+        for part in [story.claimant.0.as_bytes(), source.as_bytes(), &self.configuration] {
             hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
             hash.update(part);
         }
-        hash.update([u8::from(source.is_some())]);
-        hash.finalize().into()
+        Some(hash.finalize().into())
     }
 }
 

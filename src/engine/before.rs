@@ -28,8 +28,11 @@ impl Engine {
             return self.let_in(&story, admission).await.map(Before::LetIn);
         }
         if let Some(rule) = self.policy.cache {
-            let (key, now) = (self.cache_key(&story), story.moment.unix_millis());
-            let is_good = self.store.reuse_verification(&key, rule, now).await?;
+            let now = story.moment.unix_millis();
+            let is_good = match self.cache_key(&story) {
+                Some(key) => self.store.reuse_verification(&key, rule, now).await?,
+                None => false,
+            };
             self.note("cache", || match is_good {
                 true => "verified from this address a moment ago: no second factor is needed".into(),
                 false => "nothing that is good still".into(),

@@ -69,11 +69,20 @@ impl Cluster {
         String::from_utf8(ran.stdout).unwrap().trim_end().to_owned()
     }
 
+    /// Sends a signal to all its processes.
+    pub fn signal(&self, name: &str) {
+        if let Some(server) = &self.server {
+            // Some may have ended.
+            let (signal, first) = (format!("-{name}"), server.id().to_string());
+            let _ = Command::new("kill").args([&signal, &first]).status();
+            let _ = Command::new("pkill").args([&signal, "-P", &first]).status();
+        }
+    }
+
     /// Kills it, as a machine dies.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
-            // All its processes: they are a session of their own.
-            let _ = Command::new("pkill").args(["-KILL", "-s", &server.id().to_string()]).status();
+            let _ = Command::new("pkill").args(["-KILL", "-P", &server.id().to_string()]).status();
             let _ = server.kill();
             let _ = server.wait();
         }

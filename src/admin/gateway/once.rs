@@ -243,12 +243,13 @@ fn decide(
 
 /// Reads what there is to read into `given`.
 fn take(codec: &dyn OneShot, input: Input, given: &mut Given) -> Result<(), Fault> {
-    getrandom::fill(&mut given.nonce).map_err(|error| Fault::internal("no_randomness", error.to_string()))?;
+    // Before anything else: whatever is opened takes the place of a descriptor that is not there.
     let read = read(input, &given.arguments).map_err(|error| invalid("no_input", error.to_string()))?;
     if read.expose().len() > INPUT_LIMIT {
         return Err(invalid("input_too_long", format!("more than {INPUT_LIMIT} bytes came")));
     }
     given.input = read;
+    getrandom::fill(&mut given.nonce).map_err(|error| Fault::internal("no_randomness", error.to_string()))?;
     let failed = |error: io::Error| Fault::internal("halves", format!("the halves of the login: {error}"));
     match codec.half(&given.arguments) {
         Half::Whole => {}

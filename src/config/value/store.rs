@@ -19,15 +19,24 @@ impl Value for StorePlace {
     }
 
     fn schema() -> Schema {
-        Schema::Text
+        Schema::pattern(r"postgres(ql)?://.*|(?!.*://)(?![pP][oO][sS][tT][gG][rR][eE][sS]:).+")
+    }
+
+    /// Where it is none, nothing of it is repeated: an address that is mistyped may hold a password.
+    fn read(text: &str) -> Result<Self, String> {
+        let found = if text.is_empty() { ", found \"\"" } else { "" };
+        Self::parse(text).ok_or_else(|| format!("expected {}{found}", Self::expected()))
     }
 
     fn parse(text: &str) -> Option<Self> {
+        let is_mistyped =
+            text.contains("://") || text.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("postgres:"));
         match text {
             "" => None,
             url if ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) => {
                 Some(Self::Postgres(url.to_owned()))
             }
+            _ if is_mistyped => None,
             path => Some(Self::Directory(path.into())),
         }
     }

@@ -12,6 +12,8 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, Config, Error, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::schema::SCHEMA;
+use crate::domain::foreign::Foreign;
 use crate::domain::secret::Secret;
 use crate::net::resolve::Resolver;
 use crate::store::StoreError;
@@ -30,6 +32,13 @@ pub struct Settings<'a> {
     pub statement: Duration,
 }
 
+/// What of an address is heeded besides the servers, the user and the database.
+const PARAMETERS: [&str; 3] = ["sslmode", "channel_binding", "options"];
+
+/// After how many seconds of silence the other side is asked whether it is there, and how often.
+const SILENCE: Duration = Duration::from_secs(10);
+const ASKED: u32 = 3;
+
 /// A database.
 pub struct Where {
     /// Everything but the servers.
@@ -38,6 +47,7 @@ pub struct Where {
     is_secured: bool,
     pub connections: usize,
     pub patience: Duration,
+    pub statement: Duration,
 }
 
 impl Where {
@@ -47,6 +57,12 @@ impl Where {
     /// Where the address is none, or would send a password, and everything else, over a network in clear.
     pub fn of(settings: &Settings<'_>) -> Result<Self, StoreError> {
         let wrong = |text: &str| StoreError::Failed(format!("the address of the store {text}"));
+        let parameters = settings.url.split_once('?').map_or("", |(_, parameters)| parameters);
+        let mut names = parameters.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+        if let Some(name) = names.find(|name| !name.is_empty() && !PARAMETERS.contains(name)) {
+            let text = format!("has a parameter {}, which is not heeded; see [postgres]", Foreign(name));
+            return Err(wrong(&text));
+        }
         // The crate's own text repeats nothing of the address.
         let named: Config = settings.url.parse().map_err(|error| wrong(&format!("cannot be read: {error}")))?;
         if named.get_password().is_some() {
@@ -73,23 +89,23 @@ impl Where {
             // Goes to the database that asks for it.
             config.password(password.expose());
         }
-        let milliseconds = settings.statement.as_millis();
-        let limits = format!(
-            "-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} \
-             -c idle_in_transaction_session_timeout={milliseconds}"
-        );
-        let options = named.get_options().map_or(limits.clone(), |named| format!("{named} {limits}"));
+        if let Some(options) = named.get_options() {
+            config.options(options);
+        }
         config
             .user(user)
             .dbname(database)
             .application_name("countersign")
             .connect_timeout(settings.patience)
             .tcp_user_timeout(settings.patience.saturating_add(settings.statement))
+            .keepalives_idle(SILENCE)
+            .keepalives_interval(SILENCE / ASKED)
+            .keepalives_retries(ASKED)
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
-            .options(options)
+            .channel_binding(named.get_channel_binding())
             .ssl_mode(if is_secured { SslMode::Require } else { SslMode::Disable });
-        let (connections, patience) = (settings.connections, settings.patience);
-        Ok(Self { config, servers, is_secured, connections, patience })
+        let Settings { connections, patience, statement, url: _, password: _ } = *settings;
+        Ok(Self { config, servers, is_secured, connections, patience, statement })
     }
 
     /// Whether TLS secures the connection.
@@ -104,8 +120,18 @@ impl Where {
 
     /// The way to it; `tls` secures it, where it is secured.
     pub fn way(&self, tls: Option<ClientConfig>) -> Way {
-        let servers = self.servers.clone();
-        Way { servers, tls: tls.map(MakeRustlsConnect::new), resolver: Resolver::default() }
+        let (servers, patience) = (self.servers.clone(), self.patience);
+        let milliseconds = self.statement.as_millis();
+        let begin = format!(
+            "SET search_path = {SCHEMA}; SET statement_timeout = {milliseconds}; SET lock_timeout = {milliseconds}; \
+             SET idle_in_transaction_session_timeout = {milliseconds}"
+        );
+        Way { servers, tls: tls.map(MakeRustlsConnect::new), resolver: Resolver::default(), patience, begin }
+    }
+
+    /// How long making a connection may take, whichever of the servers is the first to answer.
+    pub fn patience_for_all(&self) -> Duration {
+        self.patience.saturating_mul(u32::try_from(self.servers.len()).unwrap_or(u32::MAX))
     }
 }
 
@@ -122,48 +148,69 @@ pub struct Way {
     servers: Vec<(Host, u16)>,
     tls: Option<MakeRustlsConnect>,
     resolver: Resolver,
+    /// How long each server is waited for.
+    patience: Duration,
+    /// What every session begins with: said after the connection is made, so that a pool in between needs to know nothing.
+    begin: String,
 }
 
 impl Way {
-    /// The servers by their addresses, which are looked up anew each time.
-    async fn config(&self, rest: &Config) -> Config {
+    /// A server by its addresses, which are looked up anew each time.
+    async fn config(&self, rest: &Config, (host, port): &(Host, u16)) -> Config {
         let mut config = rest.clone();
-        for (host, port) in &self.servers {
-            match host {
-                Host::Unix(path) => {
-                    config.host_path(path).port(*port);
-                }
-                Host::Tcp(name) => match name.parse::<IpAddr>() {
-                    Ok(address) => {
-                        config.host(name).hostaddr(address).port(*port);
-                    }
-                    Err(_) => {
-                        // A server without an address is one that does not answer; the next may.
-                        for address in self.resolver.addresses(name).await.unwrap_or_default() {
-                            config.host(name).hostaddr(address.ip()).port(*port);
-                        }
-                    }
-                },
+        match host {
+            Host::Unix(path) => {
+                config.host_path(path).port(*port);
             }
+            Host::Tcp(name) => match name.parse::<IpAddr>() {
+                Ok(address) => {
+                    config.host(name).hostaddr(address).port(*port);
+                }
+                Err(_) => {
+                    for address in self.resolver.addresses(name).await.unwrap_or_default() {
+                        config.host(name).hostaddr(address.ip()).port(*port);
+                    }
+                }
+            },
         }
         config
+    }
+
+    /// A session with one server, ready to be used.
+    async fn session(&self, config: Config) -> Result<(Client, JoinHandle<()>), Error> {
+        let (client, task) = match &self.tls {
+            Some(tls) => {
+                let (client, connection) = config.connect(tls.clone()).await?;
+                (client, tokio::spawn(connection.map(drop)))
+            }
+            None => {
+                let (client, connection) = config.connect(NoTls).await?;
+                (client, tokio::spawn(connection.map(drop)))
+            }
+        };
+        client.batch_execute(&self.begin).await?;
+        Ok((client, task))
     }
 }
 
 impl Connect for Way {
-    fn connect(&self, config: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
-        let rest = config.clone();
+    /// One server after the other: each has its own time, to the end of what a session begins with.
+    fn connect(&self, rest: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
+        let rest = rest.clone();
         async move {
-            let config = self.config(&rest).await;
-            match &self.tls {
-                Some(tls) => {
-                    let (client, connection) = config.connect(tls.clone()).await?;
-                    Ok((client, tokio::spawn(connection.map(drop))))
+            let mut failed = None;
+            for server in &self.servers {
+                let attempt = async { self.session(self.config(&rest, server).await).await };
+                match tokio::time::timeout(self.patience, attempt).await {
+                    Ok(Ok(session)) => return Ok(session),
+                    Ok(Err(error)) => failed = Some(error),
+                    Err(_elapsed) => {}
                 }
-                None => {
-                    let (client, connection) = config.connect(NoTls).await?;
-                    Ok((client, tokio::spawn(connection.map(drop))))
-                }
+            }
+            match failed {
+                Some(error) => Err(error),
+                // Who says nothing at all leaves no error of its own: what the pool waits for is over, too.
+                None => std::future::pending().await,
             }
         }
         .boxed()
@@ -197,6 +244,8 @@ mod tests {
             ("postgres://gw:hunter2@localhost/mfa", "[postgres] password"),
             ("postgres://localhost/mfa", "no user"),
             ("postgres://gw@/mfa", "no server"),
+            ("postgres://gw@localhost/mfa?target_session_attrs=any", "target_session_attrs"),
+            ("postgres://gw@localhost/mfa?sslmode=disable&connect_timeout=9", "connect_timeout"),
         ] {
             let error = place(url).unwrap_err();
             assert!(error.contains(why) && !error.contains("hunter2"), "{url}: {error}");

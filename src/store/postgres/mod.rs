@@ -56,6 +56,16 @@ impl PostgresStore {
         let missing =
             || StoreError::Failed("there is no store in this database; make one: countersign store migrate".to_owned());
         let Meta { version, salt, key_id } = worker.wait(async |tx| meta(tx).await)?.ok_or_else(missing)?;
+        // What is answered has to be there after a crash.
+        let commits = worker.wait(async |tx| {
+            let row = tx.query_opt("SHOW synchronous_commit", &[]).await?;
+            row.map_or(Ok(String::new()), |row| row.try_get::<_, String>(0))
+        })?;
+        if commits == "off" {
+            let text = "the database says synchronous_commit = off: what was used could be used again after a crash; set it \
+                        to on for this user: ALTER ROLE ... SET synchronous_commit = on";
+            return Err(StoreError::Failed(text.into()));
+        }
         let known = schema::newest();
         match version {
             newer if newer > known => Err(StoreError::Failed(format!(
@@ -79,17 +89,28 @@ impl PostgresStore {
         let worker = Worker::start(place, tls)?;
         let mut salt = [0_u8; 16];
         getrandom::fill(&mut salt).map_err(|error| StoreError::Failed(error.to_string()))?;
-        worker.wait(async move |tx| {
-            // Where there is no table yet, nobody else may make it meanwhile: the statements are such that both may.
+        let made = worker.wait(async move |tx| {
             let found = meta(tx).await?.map_or(0, |meta| meta.version);
             let known = schema::newest();
-            schema::create(tx, found).await?;
-            if found == 0 {
-                schema::name(tx, Identity { salt, key_id }).await?;
-            } else if found < known {
-                rows::execute(tx, "UPDATE meta SET version = $1 WHERE version < $1", &[&known]).await?;
+            if found > 0 {
+                // Of two that bring it up to date, the second finds it so.
+                rows::execute(tx, "UPDATE meta SET version = version", &[]).await?;
             }
-            Ok((found, known.max(found)))
+            schema::create(tx, found).await?;
+            if found > 0 {
+                rows::execute(tx, "UPDATE meta SET version = $1 WHERE version < $1", &[&known]).await?;
+                return Ok(Some((found, known.max(found))));
+            }
+            if rows::query_opt(tx, "SELECT 1 FROM filling", &[]).await?.is_some() {
+                return Ok(None);
+            }
+            // Whoever else makes it at this moment is as right.
+            schema::name(tx, Identity { salt, key_id }).await?;
+            Ok(Some((found, known)))
+        })?;
+        made.ok_or_else(|| {
+            let text = "a copy into this database is under way, or was interrupted; finish it: countersign store copy";
+            StoreError::Failed(text.into())
         })
     }
 
@@ -105,9 +126,8 @@ impl PostgresStore {
 
 /// What is said of the store; `None` where there is none.
 async fn meta(tx: &deadpool_postgres::Transaction<'_>) -> Result<Option<Meta>, tokio_postgres::Error> {
-    let statement =
-        "SELECT 1 FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'meta'";
-    if tx.query_opt(statement, &[]).await?.is_none() {
+    let statement = "SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = 'meta'";
+    if tx.query_opt(statement, &[&schema::SCHEMA]).await?.is_none() {
         return Ok(None);
     }
     let Some(row) = tx.query_opt("SELECT version, salt, key_id FROM meta", &[]).await? else { return Ok(None) };
@@ -443,6 +463,9 @@ mod tests {
             let database = Database { url };
             assert_eq!(PostgresStore::migrate(&database.place(), None, [0; 4]).unwrap(), (0, schema::newest()));
             assert_eq!(PostgresStore::migrate(&database.place(), None, [9; 4]).unwrap().0, schema::newest());
+            let store = PostgresStore::open(&database.place(), None, LIMITS).unwrap();
+            let held = store.worker.wait(async |tx| tx.query_one("SHOW transaction_isolation", &[]).await?.try_get(0));
+            assert_eq!(held.unwrap(), level.to_owned());
             holds(&database);
         }
     }

@@ -12,10 +12,11 @@ use deadpool_postgres::{
 };
 use rustls::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Error, IsolationLevel};
+use tokio_postgres::Error;
+use tokio_postgres::error::{DbError, SqlState};
 
 use super::connect::Where;
+use crate::clock;
 use crate::store::{Answer, StoreError};
 
 /// How often what another transaction got in the way of is tried again.
@@ -30,7 +31,12 @@ const RECYCLE: Duration = Duration::from_secs(2);
 type Job = Box<dyn FnOnce(Rc<Pool>) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
 /// The thread that has the connections.
-pub struct Worker(mpsc::UnboundedSender<Job>);
+pub struct Worker {
+    jobs: mpsc::UnboundedSender<Job>,
+    /// How long a transaction may take, from its first word to the answer to its last: whoever said nothing until then says
+    /// nothing any more.
+    limit: Duration,
+}
 
 impl Worker {
     /// Starts one for `place`. Nothing is connected before something is asked.
@@ -43,7 +49,8 @@ impl Worker {
             place.way(tls),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
-        let timeouts = Timeouts { wait: Some(place.patience), create: Some(place.patience), recycle: Some(RECYCLE) };
+        let create = place.patience_for_all();
+        let timeouts = Timeouts { wait: Some(create), create: Some(create), recycle: Some(RECYCLE) };
         let pool = Pool::builder(manager)
             .max_size(place.connections)
             .runtime(Runtime::Tokio1)
@@ -66,7 +73,7 @@ impl Worker {
                 });
             })
             .map_err(failed)?;
-        Ok(Self(jobs))
+        Ok(Self { jobs, limit: place.patience.saturating_add(place.statement) })
     }
 
     /// As [`Worker::run`], for whoever has no runtime.
@@ -78,14 +85,15 @@ impl Worker {
         operation: impl AsyncFn(&Transaction<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (tell, told) = std::sync::mpsc::channel();
+        let limit = self.limit;
         let job: Job = Box::new(move |pool| {
             Box::pin(async move {
                 let (stay, _told) = oneshot::channel();
-                let _ = tell.send(until_done(&pool, &stay, operation).await);
+                let _ = tell.send(until_done(&pool, &stay, limit, operation).await);
             })
         });
         let ended = || StoreError::Failed("the thread of the database has ended".into());
-        self.0.send(job).map_err(|_| ended())?;
+        self.jobs.send(job).map_err(|_| ended())?;
         told.recv().map_err(|_| ended())?
     }
 
@@ -96,14 +104,15 @@ impl Worker {
         operation: impl AsyncFn(&Transaction<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Answer<'a, T> {
         let (tell, told) = oneshot::channel();
+        let limit = self.limit;
         let job: Job = Box::new(move |pool| {
             Box::pin(async move {
-                let answer = until_done(&pool, &tell, operation).await;
+                let answer = until_done(&pool, &tell, limit, operation).await;
                 // Where nobody waits any more, nobody is told.
                 let _ = tell.send(answer);
             })
         });
-        let sent = self.0.send(job);
+        let sent = self.jobs.send(job);
         Box::pin(async move {
             let ended = || StoreError::Failed("the thread of the database has ended".into());
             sent.map_err(|_| ended())?;
@@ -115,21 +124,26 @@ impl Worker {
 async fn until_done<T>(
     pool: &Pool,
     tell: &oneshot::Sender<Result<T, StoreError>>,
+    limit: Duration,
     operation: impl AsyncFn(&Transaction<'_>) -> Result<T, Error>,
 ) -> Result<T, StoreError> {
     let mut tries = 0;
+    let until = clock::after(limit);
     loop {
         let mut client = pool.get().await.map_err(|error| unreachable_database(&error))?;
-        let error = match transact(&mut client, &operation).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        if client.is_closed() {
-            // Whatever else is wrong with it, nobody gets it again.
+        let ended = tokio::time::timeout(limit, transact(&mut client, &operation)).await;
+        if ended.is_err() || client.is_closed() {
+            // Nobody gets it again: whatever was said last may be on its way, and comes to an end with the connection.
             drop(Object::take(client));
         }
+        let error = match ended {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => return Err(StoreError::Unreachable("it fell silent".into())),
+        };
         tries += 1;
-        if !is_in_the_way(&error) || tries >= TRIES || tell.is_closed() {
+        let is_over = tries >= TRIES || tell.is_closed() || clock::left(until).is_zero();
+        if !is_in_the_way(&error) || is_over {
             return Err(failed(&error));
         }
         let most = (1_u64 << tries.min(6)).min(PAUSE);
@@ -142,8 +156,8 @@ async fn transact<T>(
     client: &mut Object,
     operation: &impl AsyncFn(&Transaction<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    // Rows are locked by their order, and conditions stand in the statements: more isolation would only be more to repeat.
-    let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
+    // At the level of isolation that the database has for its sessions.
+    let transaction = client.transaction().await?;
     let answer = operation(&transaction).await?;
     transaction.commit().await?;
     Ok(answer)
@@ -151,9 +165,18 @@ async fn transact<T>(
 
 /// Whether it was others who were faster: the same again may succeed.
 fn is_in_the_way(error: &Error) -> bool {
-    error
-        .code()
-        .is_some_and(|code| *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED)
+    // What two make at once is there when the second tries again.
+    let codes = [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::DUPLICATE_TABLE,
+        SqlState::DUPLICATE_SCHEMA,
+        SqlState::DUPLICATE_OBJECT,
+    ];
+    let is_catalog = |error: &DbError| {
+        *error.code() == SqlState::UNIQUE_VIOLATION && error.constraint().is_some_and(|name| name.starts_with("pg_"))
+    };
+    error.as_db_error().is_some_and(|error| codes.contains(error.code()) || is_catalog(error))
 }
 
 fn unreachable_database(error: &PoolError) -> StoreError {

@@ -10,13 +10,20 @@ use crate::store::StoreError;
 use crate::store::moving::{Cell, Identity, Rows, TABLES, TOGETHER, Table, Taker};
 
 impl SqliteStore {
-    /// Hands everything to `take`; until that is done, nobody changes the store.
+    /// Keeps everybody from changing the store until the result is dropped.
     ///
     /// # Errors
-    /// Where it cannot be read, somebody holds it, or `take` fails.
-    pub fn hand_over(&self, take: Taker<'_>) -> Result<Identity, StoreError> {
+    /// Where somebody changes it now.
+    pub fn hold(&self) -> Result<impl Sized + use<>, StoreError> {
         let held = self.lock.try_take().map_err(|error| StoreError::Failed(error.to_string()))?;
-        let _held = held.ok_or(StoreError::Busy)?;
+        held.ok_or(StoreError::Busy)
+    }
+
+    /// Hands everything to `take`. Whoever wants a whole store holds it meanwhile.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or `take` fails.
+    pub fn hand_over(&self, take: Taker<'_>) -> Result<Identity, StoreError> {
         for table in TABLES {
             if schema::has_table(&self.connection, table.name).map_err(|error| failed(&error))? {
                 read(&self.connection, *table, take)?;
@@ -34,8 +41,7 @@ impl SqliteStore {
     /// # Errors
     /// Where that cannot be written, or somebody holds the store.
     pub fn purge(&self, now: UnixTime) -> Result<u64, StoreError> {
-        let held = self.lock.try_take().map_err(|error| StoreError::Failed(error.to_string()))?;
-        let _held = held.ok_or(StoreError::Busy)?;
+        let _held = self.hold()?;
         self.read(|connection| {
             let mut gone = 0;
             for table in ["challenge", "slot", "throttle", "verified"] {
