@@ -464,7 +464,9 @@ mod tests {
             assert_eq!(PostgresStore::migrate(&database.place(), None, [0; 4]).unwrap(), (0, schema::newest()));
             assert_eq!(PostgresStore::migrate(&database.place(), None, [9; 4]).unwrap().0, schema::newest());
             let store = PostgresStore::open(&database.place(), None, LIMITS).unwrap();
-            let held = store.worker.wait(async |tx| tx.query_one("SHOW transaction_isolation", &[]).await?.try_get::<_, String>(0));
+            let held = store
+                .worker
+                .wait(async |tx| tx.query_one("SHOW transaction_isolation", &[]).await?.try_get::<_, String>(0));
             assert_eq!(held.unwrap(), level.to_owned());
             holds(&database);
         }
