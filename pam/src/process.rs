@@ -22,8 +22,18 @@ const ANSWER_LIMIT: usize = 1 << 20;
 /// How much of its standard error is kept, for the log.
 const ERROR_LIMIT: usize = 2048;
 
-/// How long the process may take to end after its input has ended: it takes back what waits for an answer.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the process may take to end after its input has ended: it takes back what waits for an answer, for 4 seconds at
+/// most, and ends as soon as that is done.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long what it says on its standard error is waited for when its output has ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long it is waited for when it was ended by force: the system has not always an end for it.
+const BURIAL: Duration = Duration::from_secs(1);
+
+/// How often a process without a handle is asked whether it has ended.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// A `countersign serve`.
 pub struct Process {
@@ -91,7 +101,7 @@ impl Process {
         if has_output {
             match rustix::io::read(&self.output, &mut room) {
                 Ok(0) => {
-                    let until = until.min(Instant::now() + FAREWELL);
+                    let until = until.min(Instant::now() + LAST_WORDS);
                     while let Some(errors) = &self.errors
                         && await_any(&mut [PollFd::new(errors, PollFlags::IN)], until)?
                     {
@@ -120,24 +130,42 @@ impl Process {
         }
     }
 
-    /// Ends it, and waits until it is gone: by its end of input, which takes back a push, or by force.
+    /// Ends it, and waits until it is gone: by its end of input, which takes back a push, or by force. What cannot be ended
+    /// by force either, such as a process that waits for a disk, is left to the system: the host goes on.
     fn end(&mut self) {
         self.input = None;
-        let until = Instant::now() + FAREWELL;
-        let Some(handle) = &self.handle else {
+        if self.is_gone(Instant::now() + FAREWELL) {
+            return;
+        }
+        // Gone meanwhile, or soon.
+        let _ = match &self.handle {
+            Some(handle) => pidfd_send_signal(handle, Signal::KILL).map_err(io::Error::from),
             // Its number is all there is. It has not been waited for, so that the number is its own, where the host leaves
             // its children alone.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-            return;
+            None => self.child.kill(),
         };
-        let is_gone = await_any(&mut [PollFd::new(handle, PollFlags::IN)], until).unwrap_or(false);
-        if !is_gone {
-            // Gone meanwhile, or soon.
-            let _ = pidfd_send_signal(handle, Signal::KILL);
+        self.is_gone(Instant::now() + BURIAL);
+    }
+
+    /// Waits for its end, and takes its status; false where it has not ended until then.
+    fn is_gone(&mut self, until: Instant) -> bool {
+        let Some(handle) = &self.handle else {
+            loop {
+                match self.child.try_wait() {
+                    Ok(None) if Instant::now() >= until => return false,
+                    Ok(None) => std::thread::sleep(GLANCE),
+                    Ok(Some(_)) | Err(_) => return true,
+                }
+            }
+        };
+        if !await_any(&mut [PollFd::new(handle, PollFlags::IN)], until).unwrap_or(false) {
+            return false;
         }
         // A host that ignores SIGCHLD, or waits for every child, has taken its status away: then there is no child any more.
-        while matches!(waitid(WaitId::PidFd(handle.as_fd()), WaitIdOptions::EXITED), Err(Errno::INTR)) {}
+        // Who traces it has its status first: that is not waited for.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        while matches!(waitid(WaitId::PidFd(handle.as_fd()), options), Err(Errno::INTR)) {}
+        true
     }
 }
 

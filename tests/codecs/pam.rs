@@ -5,13 +5,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::rig::pam::{Pam, WRAPPER, is_here, line, module};
+use crate::rig::pam::{Pam, WRAPPER, are_here, is_here, line, module};
 use crate::rig::terminal::{Terminal, children, kill, wait_until_gone};
-use crate::rig::{Home, Phone, now};
+use crate::rig::{Home, PATIENCE, Phone, now};
 
 const PROMPT: &str = "one-time password: ";
 const ACCEPTED: &str = "pamtester: successfully authenticated";
@@ -244,6 +247,52 @@ fn a_verifier_that_says_nothing_is_ended_in_time() {
     ends(&mut pam.host("test", "alice", 1), FAULT);
     let pid = fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
     wait_until_gone(pid);
+}
+
+#[test]
+fn a_verifier_may_take_back_what_it_asked_for() {
+    if !is_here() {
+        return;
+    }
+    let (home, _, pam) = alice();
+    let done = home.dir().join("done");
+    // As long as a service that is slow: countersign gives it four seconds.
+    let accept = r#"{"v":1,"id":1,"verdict":"accept"}"#;
+    let script = format!("read line; echo '{accept}'; cat > /dev/null; sleep 4; echo > {}", done.display());
+    set_program(&pam, &impostor(&home, &script).display().to_string(), "");
+    ends(&mut pam.host("test", "alice", 1), ACCEPTED);
+    assert!(done.exists());
+}
+
+#[test]
+fn a_verifier_that_cannot_be_ended_does_not_hold_the_host() {
+    if !is_here() || !are_here(&[("strace", "strace")]) {
+        return;
+    }
+    let (home, _, pam) = alice();
+    let pid_file = home.dir().join("pid");
+    let pid_shown = pid_file.display();
+    // Who traces it has its status first, and does not take it. Its parent sees none until then.
+    let script = format!(
+        "echo $$ > {pid_shown}; exec strace -D -o /dev/null /bin/sh -c 'echo > {pid_shown}.traced; exec /bin/sleep 3600'"
+    );
+    set_program(&pam, &impostor(&home, &script).display().to_string(), "timeout=5");
+    let mut host = pam.host("test", "alice", 1);
+    let until = Instant::now() + PATIENCE;
+    while !Path::new(&format!("{pid_shown}.traced")).exists() {
+        assert!(Instant::now() < until, "{}", host.text());
+        thread::sleep(Duration::from_millis(10));
+    }
+    let verifier: u32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+    let status = of(verifier, "status");
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:")).unwrap().trim().parse().unwrap();
+    assert_ne!(tracer, 0, "{status}");
+    kill(tracer, Signal::STOP);
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| ends(&mut host, FAULT)));
+    for pid in [tracer, verifier] {
+        kill(pid, Signal::KILL);
+    }
+    ended.unwrap();
 }
 
 #[test]
