@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 use crate::options::{FirstPass, Messages, Options};
 use crate::wire::{self, Echo, Facts, Kept, Question, Typed, Verdict};
 
-/// How many requests there are in one login.
-const ROUNDS: u64 = 20;
+/// How many questions are put in one login.
+const QUESTIONS: u64 = 20;
 
 /// How long a login may take as a whole: a cookie is good for no longer.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -96,7 +96,7 @@ pub fn login(
     };
     let mut typed = first.map(|text| answer("otp".into(), text));
     let mut kept = Kept::default();
-    for id in 1..=ROUNDS {
+    for id in 1..=QUESTIONS + 1 {
         let until = (Instant::now() + options.timeout + GRACE).min(end);
         let line = wire::request(id, session_id, facts, typed.as_ref(), &kept, options.timeout);
         let is_push = typed.is_some_and(|typed| typed.key == "otp" && typed.text.is_empty());
@@ -121,6 +121,7 @@ pub fn login(
                 tell(options, person, Tone::Error, &message.unwrap_or_else(|| "Internal error".into()));
                 return Ending::Fault(reason);
             }
+            Verdict::Ask(_) if id > QUESTIONS => return Ending::TooMany,
             Verdict::Ask(question) => question,
         };
         let Question { key, lines, prompt, echo } = question;
@@ -293,8 +294,16 @@ mod tests {
         assert_eq!(play(&[], None, &[], vec![ask(1, "otp"), accept(2)]).0, Ending::Gone);
         // An answer to the request before is none to this one.
         assert!(matches!(play(&[], None, &["1"], vec![ask(1, "otp"), accept(1)]).0, Ending::Fault(_)));
-        let endless = (1..).take(30).map(|id| ask(id, "otp")).collect();
-        assert_eq!(play(&[], None, &["1"; 30], endless).0, Ending::TooMany);
+    }
+
+    #[test]
+    fn twenty_answers_are_heard_and_no_more_are_asked_for() {
+        let questions = |count| (1..).take(count).map(|id| ask(id, "ticket")).collect::<Vec<_>>();
+        let (ending, seen, heard) = play(&[], None, &["1"; 30], questions(30));
+        let asked = seen.iter().filter(|text| text.starts_with("ticket?")).count();
+        assert_eq!((ending, asked, heard.len()), (Ending::TooMany, 20, 21));
+        let says = [questions(20), vec![accept(21)]].concat();
+        assert_eq!(play(&[], None, &["1"; 30], says).0, Ending::Accepted);
     }
 
     #[test]
