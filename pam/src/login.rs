@@ -59,7 +59,21 @@ pub trait Verifier {
     ///
     /// # Errors
     /// Where there will be none.
-    fn line(&mut self, until: Instant) -> Result<Option<Vec<u8>>, String>;
+    fn line(&mut self, until: Instant) -> Result<Option<Vec<u8>>, NoLine>;
+}
+
+/// Why there will be no line.
+#[derive(Debug)]
+pub enum NoLine {
+    /// The person wants no more of it.
+    Interrupted,
+    Fault(String),
+}
+
+impl From<String> for NoLine {
+    fn from(why: String) -> Self {
+        Self::Fault(why)
+    }
 }
 
 /// How a login ends.
@@ -98,11 +112,17 @@ pub fn login(
     let mut kept = Kept::default();
     for id in 1..=QUESTIONS + 1 {
         let until = (Instant::now() + options.timeout + GRACE).min(end);
-        let line = wire::request(id, session_id, facts, typed.as_ref(), &kept, options.timeout);
-        let is_push = typed.is_some_and(|typed| typed.key == "otp" && typed.text.is_empty());
-        let line = match verifier.send(&line, until).and_then(|()| wait(options, is_push, until, person, verifier)) {
+        let is_push = typed.as_ref().is_some_and(|typed| typed.key == "otp" && typed.text.is_empty());
+        let sent = {
+            // What was typed is wiped when it was sent: a verdict, or an answer, may take long.
+            let line = wire::request(id, session_id, facts, typed.take().as_ref(), &kept, options.timeout);
+            verifier.send(&line, until)
+        };
+        let sent = sent.map_err(NoLine::Fault);
+        let line = match sent.and_then(|()| wait(options, is_push, until, person, verifier)) {
             Ok(line) => line,
-            Err(why) => {
+            Err(NoLine::Interrupted) => return Ending::Gone,
+            Err(NoLine::Fault(why)) => {
                 tell(options, person, Tone::Error, "Internal error");
                 return Ending::Fault(why);
             }
@@ -152,14 +172,14 @@ fn wait(
     until: Instant,
     person: &mut dyn Person,
     verifier: &mut dyn Verifier,
-) -> Result<Vec<u8>, String> {
+) -> Result<Vec<u8>, NoLine> {
     if is_push {
         if let Some(line) = verifier.line(until.min(Instant::now() + SILENCE))? {
             return Ok(line);
         }
         tell(options, person, Tone::Information, "Waiting for the answer of your device ...");
     }
-    verifier.line(until)?.ok_or_else(|| "there was no verdict in time".into())
+    verifier.line(until)?.ok_or_else(|| NoLine::Fault("there was no verdict in time".into()))
 }
 
 fn unanswered(why: NoAnswer) -> Ending {
@@ -210,11 +230,14 @@ mod tests {
             Ok(())
         }
 
-        fn line(&mut self, _until: Instant) -> Result<Option<Vec<u8>>, String> {
+        fn line(&mut self, _until: Instant) -> Result<Option<Vec<u8>>, NoLine> {
             if self.says.is_empty() {
-                return Err("it has ended".into());
+                return Err(NoLine::Fault("it has ended".into()));
             }
             let said = self.says.remove(0);
+            if said == "^C" {
+                return Err(NoLine::Interrupted);
+            }
             Ok((!said.is_null()).then(|| said.to_string().into_bytes()))
         }
     }
@@ -292,6 +315,7 @@ mod tests {
             assert_eq!(seen, ["Error: Internal error"]);
         }
         assert_eq!(play(&[], None, &[], vec![ask(1, "otp"), accept(2)]).0, Ending::Gone);
+        assert_eq!(play(&[], None, &[""], vec![ask(1, "otp"), json!("^C"), accept(2)]).0, Ending::Gone);
         // An answer to the request before is none to this one.
         assert!(matches!(play(&[], None, &["1"], vec![ask(1, "otp"), accept(1)]).0, Ending::Fault(_)));
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, getsid};
 
 use crate::rig::pam::{Pam, WRAPPER, are_here, is_here, line, module};
 use crate::rig::terminal::{Terminal, children, kill, wait_until_gone};
@@ -361,8 +361,10 @@ fn the_process_has_nothing_of_the_host() {
     assert!(of(host.pid(), "environ").contains("PLANTED"));
     assert_eq!(of(child, "environ"), "");
     assert_eq!(fs::read_link(format!("/proc/{child}/cwd")).unwrap(), PathBuf::from("/"));
-    // No terminal, either.
+    // No terminal, either, and no key of one reaches it.
     assert!(!descriptors(child).values().any(|what| what.starts_with("/dev/pts")), "{:?}", descriptors(child));
+    let sid = |pid: u32| getsid(Pid::from_raw(pid.cast_signed())).unwrap().as_raw_nonzero().get().cast_unsigned();
+    assert_eq!((sid(host.pid()), sid(child)), (host.pid(), child));
     // And it goes when the host does, however that is.
     kill(host.pid(), Signal::KILL);
     wait_until_gone(child);
