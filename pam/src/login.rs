@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 use crate::options::{FirstPass, Messages, Options};
 use crate::wire::{self, Echo, Facts, Kept, Question, Typed, Verdict};
 
-/// How many requests there are in one login.
-const ROUNDS: u64 = 20;
+/// How many questions are put in one login.
+const QUESTIONS: u64 = 20;
 
 /// How long a login may take as a whole: a cookie is good for no longer.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -59,7 +59,21 @@ pub trait Verifier {
     ///
     /// # Errors
     /// Where there will be none.
-    fn line(&mut self, until: Instant) -> Result<Option<Vec<u8>>, String>;
+    fn line(&mut self, until: Instant) -> Result<Option<Vec<u8>>, NoLine>;
+}
+
+/// Why there will be no line.
+#[derive(Debug)]
+pub enum NoLine {
+    /// The person wants no more of it.
+    Interrupted,
+    Fault(String),
+}
+
+impl From<String> for NoLine {
+    fn from(why: String) -> Self {
+        Self::Fault(why)
+    }
 }
 
 /// How a login ends.
@@ -96,13 +110,19 @@ pub fn login(
     };
     let mut typed = first.map(|text| answer("otp".into(), text));
     let mut kept = Kept::default();
-    for id in 1..=ROUNDS {
+    for id in 1..=QUESTIONS + 1 {
         let until = (Instant::now() + options.timeout + GRACE).min(end);
-        let line = wire::request(id, session_id, facts, typed.as_ref(), &kept, options.timeout);
-        let is_push = typed.is_some_and(|typed| typed.key == "otp" && typed.text.is_empty());
-        let line = match verifier.send(&line, until).and_then(|()| wait(options, is_push, until, person, verifier)) {
+        let is_push = typed.as_ref().is_some_and(|typed| typed.key == "otp" && typed.text.is_empty());
+        let sent = {
+            // What was typed is wiped when it was sent: a verdict, or an answer, may take long.
+            let line = wire::request(id, session_id, facts, typed.take().as_ref(), &kept, options.timeout);
+            verifier.send(&line, until)
+        };
+        let sent = sent.map_err(NoLine::Fault);
+        let line = match sent.and_then(|()| wait(options, is_push, until, person, verifier)) {
             Ok(line) => line,
-            Err(why) => {
+            Err(NoLine::Interrupted) => return Ending::Gone,
+            Err(NoLine::Fault(why)) => {
                 tell(options, person, Tone::Error, "Internal error");
                 return Ending::Fault(why);
             }
@@ -121,6 +141,7 @@ pub fn login(
                 tell(options, person, Tone::Error, &message.unwrap_or_else(|| "Internal error".into()));
                 return Ending::Fault(reason);
             }
+            Verdict::Ask(_) if id > QUESTIONS => return Ending::TooMany,
             Verdict::Ask(question) => question,
         };
         let Question { key, lines, prompt, echo } = question;
@@ -151,14 +172,14 @@ fn wait(
     until: Instant,
     person: &mut dyn Person,
     verifier: &mut dyn Verifier,
-) -> Result<Vec<u8>, String> {
+) -> Result<Vec<u8>, NoLine> {
     if is_push {
         if let Some(line) = verifier.line(until.min(Instant::now() + SILENCE))? {
             return Ok(line);
         }
         tell(options, person, Tone::Information, "Waiting for the answer of your device ...");
     }
-    verifier.line(until)?.ok_or_else(|| "there was no verdict in time".into())
+    verifier.line(until)?.ok_or_else(|| NoLine::Fault("there was no verdict in time".into()))
 }
 
 fn unanswered(why: NoAnswer) -> Ending {
@@ -209,11 +230,14 @@ mod tests {
             Ok(())
         }
 
-        fn line(&mut self, _until: Instant) -> Result<Option<Vec<u8>>, String> {
+        fn line(&mut self, _until: Instant) -> Result<Option<Vec<u8>>, NoLine> {
             if self.says.is_empty() {
-                return Err("it has ended".into());
+                return Err(NoLine::Fault("it has ended".into()));
             }
             let said = self.says.remove(0);
+            if said == "^C" {
+                return Err(NoLine::Interrupted);
+            }
             Ok((!said.is_null()).then(|| said.to_string().into_bytes()))
         }
     }
@@ -291,10 +315,19 @@ mod tests {
             assert_eq!(seen, ["Error: Internal error"]);
         }
         assert_eq!(play(&[], None, &[], vec![ask(1, "otp"), accept(2)]).0, Ending::Gone);
+        assert_eq!(play(&[], None, &[""], vec![ask(1, "otp"), json!("^C"), accept(2)]).0, Ending::Gone);
         // An answer to the request before is none to this one.
         assert!(matches!(play(&[], None, &["1"], vec![ask(1, "otp"), accept(1)]).0, Ending::Fault(_)));
-        let endless = (1..).take(30).map(|id| ask(id, "otp")).collect();
-        assert_eq!(play(&[], None, &["1"; 30], endless).0, Ending::TooMany);
+    }
+
+    #[test]
+    fn twenty_answers_are_heard_and_no_more_are_asked_for() {
+        let questions = |count| (1..).take(count).map(|id| ask(id, "ticket")).collect::<Vec<_>>();
+        let (ending, seen, heard) = play(&[], None, &["1"; 30], questions(30));
+        let asked = seen.iter().filter(|text| text.starts_with("ticket?")).count();
+        assert_eq!((ending, asked, heard.len()), (Ending::TooMany, 20, 21));
+        let says = [questions(20), vec![accept(21)]].concat();
+        assert_eq!(play(&[], None, &["1"; 30], says).0, Ending::Accepted);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! are left as they are.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -11,9 +11,12 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
-use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
+use rustix::process::{
+    Gid, PidfdFlags, Signal, WaitId, WaitIdOptions, getegid, geteuid, getgid, getuid, pidfd_open, pidfd_send_signal,
+    waitid,
+};
 
-use crate::login::Verifier;
+use crate::login::{NoLine, Verifier};
 use crate::options::Options;
 
 /// The longest answer that is read.
@@ -22,8 +25,18 @@ const ANSWER_LIMIT: usize = 1 << 20;
 /// How much of its standard error is kept, for the log.
 const ERROR_LIMIT: usize = 2048;
 
-/// How long the process may take to end after its input has ended: it takes back what waits for an answer.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the process may take to end after its input has ended: it takes back what waits for an answer, for 4 seconds at
+/// most, and ends as soon as that is done.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long what it says on its standard error is waited for when its output has ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long it is waited for when it was ended by force: the system has not always an end for it.
+const BURIAL: Duration = Duration::from_secs(1);
+
+/// How often a process without a handle is asked whether it has ended.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// A `countersign serve`.
 pub struct Process {
@@ -34,6 +47,8 @@ pub struct Process {
     input: Option<UnixStream>,
     output: OwnedFd,
     errors: Option<OwnedFd>,
+    /// Ready when somebody has pressed Ctrl-C; `None` where that cannot be seen.
+    keys: Option<OwnedFd>,
     unread: Vec<u8>,
     said: Vec<u8>,
 }
@@ -47,9 +62,11 @@ impl Process {
         let Options { config, program, first_pass: _, timeout: _, messages: _ } = options;
         let mut command = Command::new(program);
         command.arg("serve").arg("--config").arg(config).env_clear().current_dir("/");
-        if rustix::process::geteuid() != rustix::process::getuid() {
-            // su and sudo: what root decides is out of the reach of who asks for it.
-            command.uid(rustix::process::geteuid().as_raw()).gid(rustix::process::getegid().as_raw());
+        // su and sudo: what root decides is out of the reach of who asks for it, whose group they still have.
+        let user = geteuid();
+        let group = if user.is_root() { Gid::ROOT } else { getegid() };
+        if user != getuid() || user.is_root() && (getgid(), getegid()) != (group, group) {
+            command.uid(user.as_raw()).gid(group.as_raw());
         }
         // SAFETY: between fork and exec the closure calls only functions that are async-signal-safe (signal-safety(7)), and
         // touches no memory of the host.
@@ -67,7 +84,16 @@ impl Process {
             .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let (output, errors) = (child.stdout.take(), child.stderr.take().map(OwnedFd::from));
         let output = output.map(OwnedFd::from).ok_or("the process has no output")?;
-        Ok(Self { child, handle, input: Some(ours), output, errors, unread: Vec::new(), said: Vec::new() })
+        Ok(Self {
+            child,
+            handle,
+            input: Some(ours),
+            output,
+            errors,
+            keys: keys(),
+            unread: Vec::new(),
+            said: Vec::new(),
+        })
     }
 
     /// What it said on its standard error, for the log.
@@ -76,33 +102,39 @@ impl Process {
     }
 
     /// Takes in what there is of its output and its standard error; false where nothing came until then.
-    fn read(&mut self, until: Instant) -> Result<bool, String> {
+    fn read(&mut self, until: Instant) -> Result<bool, NoLine> {
         let mut room = [0; 4096];
         let mut wanted = vec![PollFd::new(&self.output, PollFlags::IN)];
-        wanted.extend(self.errors.as_ref().map(|errors| PollFd::new(errors, PollFlags::IN)));
+        wanted.extend([&self.keys, &self.errors].into_iter().flatten().map(|other| PollFd::new(other, PollFlags::IN)));
         if !await_any(&mut wanted, until)? {
             return Ok(false);
         }
         let is_ready = |polled: Option<&PollFd<'_>>| polled.is_some_and(|polled| !polled.revents().is_empty());
-        let (has_output, has_errors) = (is_ready(wanted.first()), is_ready(wanted.get(1)));
+        let has_output = is_ready(wanted.first());
+        let has_keys = self.keys.is_some() && is_ready(wanted.get(1));
+        let has_errors = self.errors.is_some() && is_ready(wanted.last());
+        // A verdict that is there is taken all the same.
+        if has_keys && !has_output {
+            return Err(NoLine::Interrupted);
+        }
         if has_errors {
             self.hear();
         }
         if has_output {
             match rustix::io::read(&self.output, &mut room) {
                 Ok(0) => {
-                    let until = until.min(Instant::now() + FAREWELL);
+                    let until = until.min(Instant::now() + LAST_WORDS);
                     while let Some(errors) = &self.errors
                         && await_any(&mut [PollFd::new(errors, PollFlags::IN)], until)?
                     {
                         self.hear();
                     }
-                    return Err("it ended without a verdict".into());
+                    return Err(NoLine::Fault("it ended without a verdict".into()));
                 }
                 Ok(count) if self.unread.len() + count <= ANSWER_LIMIT => self.unread.extend(room.iter().take(count)),
-                Ok(_) => return Err("its answer has no end".into()),
+                Ok(_) => return Err(NoLine::Fault("its answer has no end".into())),
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(format!("its answer cannot be read: {error}")),
+                Err(error) => return Err(NoLine::Fault(format!("its answer cannot be read: {error}"))),
             }
         }
         Ok(true)
@@ -120,24 +152,42 @@ impl Process {
         }
     }
 
-    /// Ends it, and waits until it is gone: by its end of input, which takes back a push, or by force.
+    /// Ends it, and waits until it is gone: by its end of input, which takes back a push, or by force. What cannot be ended
+    /// by force either, such as a process that waits for a disk, is left to the system: the host goes on.
     fn end(&mut self) {
         self.input = None;
-        let until = Instant::now() + FAREWELL;
-        let Some(handle) = &self.handle else {
+        if self.is_gone(Instant::now() + FAREWELL) {
+            return;
+        }
+        // Gone meanwhile, or soon.
+        let _ = match &self.handle {
+            Some(handle) => pidfd_send_signal(handle, Signal::KILL).map_err(io::Error::from),
             // Its number is all there is. It has not been waited for, so that the number is its own, where the host leaves
             // its children alone.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-            return;
+            None => self.child.kill(),
         };
-        let is_gone = await_any(&mut [PollFd::new(handle, PollFlags::IN)], until).unwrap_or(false);
-        if !is_gone {
-            // Gone meanwhile, or soon.
-            let _ = pidfd_send_signal(handle, Signal::KILL);
+        self.is_gone(Instant::now() + BURIAL);
+    }
+
+    /// Waits for its end, and takes its status; false where it has not ended until then.
+    fn is_gone(&mut self, until: Instant) -> bool {
+        let Some(handle) = &self.handle else {
+            loop {
+                match self.child.try_wait() {
+                    Ok(None) if Instant::now() >= until => return false,
+                    Ok(None) => std::thread::sleep(GLANCE),
+                    Ok(Some(_)) | Err(_) => return true,
+                }
+            }
+        };
+        if !await_any(&mut [PollFd::new(handle, PollFlags::IN)], until).unwrap_or(false) {
+            return false;
         }
         // A host that ignores SIGCHLD, or waits for every child, has taken its status away: then there is no child any more.
-        while matches!(waitid(WaitId::PidFd(handle.as_fd()), WaitIdOptions::EXITED), Err(Errno::INTR)) {}
+        // Who traces it has its status first: that is not waited for.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        while matches!(waitid(WaitId::PidFd(handle.as_fd()), options), Err(Errno::INTR)) {}
+        true
     }
 }
 
@@ -164,7 +214,7 @@ impl Verifier for Process {
         Ok(())
     }
 
-    fn line(&mut self, until: Instant) -> Result<Option<Vec<u8>>, String> {
+    fn line(&mut self, until: Instant) -> Result<Option<Vec<u8>>, NoLine> {
         loop {
             if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
                 let mut line: Vec<u8> = self.unread.drain(..=end).collect();
@@ -198,9 +248,39 @@ fn await_any(wanted: &mut [PollFd<'_>], until: Instant) -> Result<bool, String> 
     }
 }
 
-/// Run in the child, before it becomes the program: no signal is blocked or ignored as the host has it, and no descriptor of
-/// the host's is left but standard input, output and error.
+/// Becomes ready when a key of the terminal has sent a signal to the host that the host holds back: sudo does, as long as modules
+/// run. The signal stays the host's. What was held back before means somebody else.
+fn keys() -> Option<OwnedFd> {
+    // SAFETY: sigset_t is plain data, which the calls fill and read; they change nothing of the host's. The descriptor is new, and
+    // nobody else's.
+    unsafe {
+        let (mut before, mut wanted) = (std::mem::zeroed::<libc::sigset_t>(), std::mem::zeroed::<libc::sigset_t>());
+        libc::sigpending(&raw mut before);
+        libc::sigemptyset(&raw mut wanted);
+        for signal in [libc::SIGINT, libc::SIGQUIT] {
+            if libc::sigismember(&raw const before, signal) == 0 {
+                libc::sigaddset(&raw mut wanted, signal);
+            }
+        }
+        let made = libc::signalfd(-1, &raw const wanted, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        (made >= 0).then(|| OwnedFd::from_raw_fd(made))
+    }
+}
+
+/// Run in the child, before it becomes the program: it is in a session of its own, where no key of a terminal stops or ends
+/// it; no signal is blocked or ignored as the host has it, and no descriptor of the host's is left but standard input, output
+/// and error. As root, it makes files for root only, and has the groups of nobody.
 fn forget_the_host() -> io::Result<()> {
+    // SAFETY: the calls take numbers only, and an empty list; what they change is this process. A session cannot be refused to
+    // a process that was just made. Where groups cannot be taken away (in some name spaces), root's rights are as many.
+    unsafe {
+        libc::setsid();
+        if libc::geteuid() == 0 {
+            libc::umask(0o077);
+            // As a system call of its own: the function of the C library would look for other threads.
+            libc::syscall(libc::SYS_setgroups, 0 as libc::c_long, std::ptr::null::<libc::gid_t>());
+        }
+    }
     // SAFETY: sigset_t is plain data, which sigemptyset fills; sigprocmask reads it, and changes this process alone.
     unsafe {
         let mut none = std::mem::zeroed::<libc::sigset_t>();

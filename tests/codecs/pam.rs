@@ -5,13 +5,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, getsid};
 
-use crate::rig::pam::{Pam, WRAPPER, is_here, line, module};
+use crate::rig::pam::{Pam, WRAPPER, are_here, is_here, line, module};
 use crate::rig::terminal::{Terminal, children, kill, wait_until_gone};
-use crate::rig::{Home, Phone, now};
+use crate::rig::{Home, PATIENCE, Phone, now};
 
 const PROMPT: &str = "one-time password: ";
 const ACCEPTED: &str = "pamtester: successfully authenticated";
@@ -247,6 +250,52 @@ fn a_verifier_that_says_nothing_is_ended_in_time() {
 }
 
 #[test]
+fn a_verifier_may_take_back_what_it_asked_for() {
+    if !is_here() {
+        return;
+    }
+    let (home, _, pam) = alice();
+    let done = home.dir().join("done");
+    // As long as a service that is slow: countersign gives it four seconds.
+    let accept = r#"{"v":1,"id":1,"verdict":"accept"}"#;
+    let script = format!("read line; echo '{accept}'; cat > /dev/null; sleep 4; echo > {}", done.display());
+    set_program(&pam, &impostor(&home, &script).display().to_string(), "");
+    ends(&mut pam.host("test", "alice", 1), ACCEPTED);
+    assert!(done.exists());
+}
+
+#[test]
+fn a_verifier_that_cannot_be_ended_does_not_hold_the_host() {
+    if !is_here() || !are_here(&[("strace", "strace")]) {
+        return;
+    }
+    let (home, _, pam) = alice();
+    let pid_file = home.dir().join("pid");
+    let pid_shown = pid_file.display();
+    // Who traces it has its status first, and does not take it. Its parent sees none until then.
+    let script = format!(
+        "echo $$ > {pid_shown}; exec strace -D -o /dev/null /bin/sh -c 'echo > {pid_shown}.traced; exec /bin/sleep 3600'"
+    );
+    set_program(&pam, &impostor(&home, &script).display().to_string(), "timeout=5");
+    let mut host = pam.host("test", "alice", 1);
+    let until = Instant::now() + PATIENCE;
+    while !Path::new(&format!("{pid_shown}.traced")).exists() {
+        assert!(Instant::now() < until, "{}", host.text());
+        thread::sleep(Duration::from_millis(10));
+    }
+    let verifier: u32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+    let status = of(verifier, "status");
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:")).unwrap().trim().parse().unwrap();
+    assert_ne!(tracer, 0, "{status}");
+    kill(tracer, Signal::STOP);
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| ends(&mut host, FAULT)));
+    for pid in [tracer, verifier] {
+        kill(pid, Signal::KILL);
+    }
+    ended.unwrap();
+}
+
+#[test]
 fn the_host_is_as_it_was_after_fifty_logins() {
     if !is_here() {
         return;
@@ -312,8 +361,10 @@ fn the_process_has_nothing_of_the_host() {
     assert!(of(host.pid(), "environ").contains("PLANTED"));
     assert_eq!(of(child, "environ"), "");
     assert_eq!(fs::read_link(format!("/proc/{child}/cwd")).unwrap(), PathBuf::from("/"));
-    // No terminal, either.
+    // No terminal, either, and no key of one reaches it.
     assert!(!descriptors(child).values().any(|what| what.starts_with("/dev/pts")), "{:?}", descriptors(child));
+    let sid = |pid: u32| getsid(Pid::from_raw(pid.cast_signed())).unwrap().as_raw_nonzero().get().cast_unsigned();
+    assert_eq!((sid(host.pid()), sid(child)), (host.pid(), child));
     // And it goes when the host does, however that is.
     kill(host.pid(), Signal::KILL);
     wait_until_gone(child);

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::dialogue::{Door, Many, play};
+use crate::dialogue::{Door, Many, PROMPT, play};
 use crate::machine::{Machine, PASSWORD};
 use crate::rig::PATIENCE;
 use crate::rig::pam::HEADERS;
@@ -71,15 +71,21 @@ impl Ocserv {
     }
 }
 
-impl Door for Ocserv {
-    fn knock(&self, user: &str) -> Terminal {
+impl Ocserv {
+    fn type_password(&self, user: &str, password: &str) -> Terminal {
         let mut person = Terminal::start("openconnect", |command| {
             command.args(["--protocol=anyconnect", "--authenticate", "--no-dtls", "--user", user, "--servercert"]);
             command.arg(&self.pin).arg(format!("https://127.0.0.1:{}", self.port));
         });
         person.wait_for("Password:");
-        person.enter(PASSWORD);
+        person.enter(password);
         person
+    }
+}
+
+impl Door for Ocserv {
+    fn knock(&self, user: &str) -> Terminal {
+        self.type_password(user, PASSWORD)
     }
 
     fn answer(&self, person: &mut Terminal, prompt: &str, keys: &[u8]) {
@@ -104,10 +110,17 @@ fn run(sheet: &mut Sheet) {
     play(sheet, &Many::ALL, Ocserv::start);
     let (ours, theirs) = (Stage::codes(), Stage::codes());
     let (ours, theirs) = (Ocserv::start(&ours), Ocserv::start(&theirs));
+    unknowing(&ours);
     theirs.machine.set("ocserv", "auth required pam_unix.so\naccount required pam_unix.so\n");
     sheet.time(
         10,
         |round| assert!(ours.login(&format!("user{round}"), &crowd(round).fresh_code())),
         |_| assert!(theirs.is_in(&mut theirs.knock("alice"), "alice")),
     );
+}
+
+/// Who does not know the password is asked for no code.
+fn unknowing(door: &Ocserv) {
+    let mut person = door.type_password("user0", "wrong");
+    assert!(!door.is_in(&mut person, "user0") && !person.text().contains(PROMPT), "{}", person.text());
 }

@@ -57,6 +57,11 @@ impl Sshd {
             contrib("sshd_config")
         );
         fs::write(dir.join("sshd_config"), configuration).unwrap();
+        // As the page says to find out whether the key is asked for.
+        let mut shown = Command::new(machine.inside());
+        shown.arg(&program).args(["-T", "-C", "user=alice,host=x,addr=192.0.2.1", "-f"]).arg(dir.join("sshd_config"));
+        let shown = String::from_utf8(shown.output().unwrap().stdout).unwrap();
+        assert!(shown.contains("\nauthenticationmethods publickey,keyboard-interactive:pam\n"), "{shown}");
         let mut command = Command::new(machine.inside());
         command.arg(program).arg("-D").arg("-f").arg(dir.join("sshd_config")).arg("-E").arg(dir.join("sshd.log"));
         let server = Server::start(command.stdin(Stdio::null()));

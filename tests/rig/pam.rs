@@ -48,7 +48,11 @@ pub fn contributed(file: &str, home: &Home, executable: &Path) -> String {
 
 /// Whether there is a host; says what is missing where there is none.
 pub fn is_here() -> bool {
-    let wanted = [("pamtester", "pamtester"), WRAPPER, HEADERS];
+    are_here(&[("pamtester", "pamtester"), WRAPPER, HEADERS])
+}
+
+/// Whether these programs, of these packages, are there.
+pub fn are_here(wanted: &[(&str, &str)]) -> bool {
     let missing: Vec<_> =
         wanted.iter().filter(|(name, _)| program(name).is_none()).map(|(_, package)| *package).collect();
     if !missing.is_empty() {
