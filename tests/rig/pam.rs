@@ -6,7 +6,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Home;
 use super::services::program;
@@ -68,6 +69,31 @@ pub fn line(home: &Home, words: &str) -> String {
     format!("auth required {module} config={} program={program} {words}\n", config.display())
 }
 
+/// Who starts a wrapped program now: the wrapper looks for a directory of its own among few names, and gives up where another
+/// one takes it at the same moment.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The directories that wrapped programs took, each with the process whose it is.
+fn places() -> Vec<(PathBuf, u32)> {
+    let owner = |path: &Path| fs::read_to_string(path.join("pid")).ok()?.trim().parse().ok();
+    let entries = fs::read_dir("/tmp").unwrap().flatten().map(|entry| entry.path());
+    let places = entries.filter(|path| path.to_string_lossy().len() == 10 && path.to_string_lossy().contains("/pam."));
+    places.filter_map(|path| owner(&path).map(|owner| (path, owner))).collect()
+}
+
+fn has_place(pid: u32) -> bool {
+    !Path::new(&format!("/proc/{pid}")).exists() || places().iter().any(|(_, owner)| *owner == pid)
+}
+
+/// Removes the directories of programs that were killed.
+fn sweep() {
+    for (path, owner) in places() {
+        if !Path::new(&format!("/proc/{owner}")).exists() {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
 /// Files of pam.d beside a home.
 pub struct Pam {
     services: PathBuf,
@@ -105,11 +131,18 @@ impl Pam {
         user: impl AsRef<OsStr>,
         count: usize,
     ) -> Terminal {
-        Terminal::start(before, |command| {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        sweep();
+        let host = Terminal::start(before, |command| {
             command.args(arguments).arg("pamtester").arg(service).arg(user);
             command.args(std::iter::repeat_n("authenticate", count));
             self.wrap(command);
-        })
+        });
+        let began = Instant::now();
+        while !has_place(host.pid()) && began.elapsed() < Duration::from_secs(2) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        host
     }
 
     /// A pamtester with these arguments, which does what `operations` say.
