@@ -129,7 +129,7 @@ pub struct Usual {
 /// What suits `name` where its operator changed nothing (docs/gateways says whose time-outs these are).
 pub fn usual(name: Name) -> Usual {
     let (wait, min_runtime) = match name {
-        // rlm_exec waits for 10 s, and loses programs that end at once.
+        // rlm_exec waits for 10 s, and takes note of a program a moment after it has started it.
         Name::RadiusExec => (8, 50),
         // The client gives up after 60 s (hand-window).
         Name::Openvpn => (55, 0),
