@@ -81,8 +81,11 @@ fn places() -> Vec<(PathBuf, u32)> {
     places.filter_map(|path| owner(&path).map(|owner| (path, owner))).collect()
 }
 
+/// Whether process `pid` has its directory, or had it and has ended.
 fn has_place(pid: u32) -> bool {
-    !Path::new(&format!("/proc/{pid}")).exists() || places().iter().any(|(_, owner)| *owner == pid)
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let has_ended = stat.is_empty() || stat.contains(") Z ");
+    has_ended || places().iter().any(|(_, owner)| *owner == pid)
 }
 
 /// Removes the directories of programs that were killed.
@@ -134,9 +137,8 @@ impl Pam {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         sweep();
         let host = Terminal::start(before, |command| {
-            command.args(arguments).arg("pamtester").arg(service).arg(user);
+            command.args(arguments).arg("env").args(self.wrapped()).arg("pamtester").arg(service).arg(user);
             command.args(std::iter::repeat_n("authenticate", count));
-            self.wrap(command);
         });
         let began = Instant::now();
         while !has_place(host.pid()) && began.elapsed() < Duration::from_secs(2) {
@@ -147,12 +149,15 @@ impl Pam {
 
     /// A pamtester with these arguments, which does what `operations` say.
     pub fn host_with(&self, arguments: &[String], service: &str, user: &str, operations: &[&str]) -> Terminal {
-        Terminal::start("pamtester", |command| {
-            self.wrap(command.args(arguments).arg(service).arg(user).args(operations));
+        Terminal::start("env", |command| {
+            command.args(self.wrapped()).arg("pamtester").args(arguments).arg(service).arg(user).args(operations);
         })
     }
 
-    fn wrap(&self, command: &mut Command) {
-        command.env("LD_PRELOAD", WRAPPER.0).env("PAM_WRAPPER", "1").env("PAM_WRAPPER_SERVICE_DIR", &self.services);
+    /// The variables of the wrapper, for the last program before the host: each that runs with them takes one of the wrapper's
+    /// few directories, and leaves it there where it becomes another program.
+    fn wrapped(&self) -> [String; 3] {
+        let services = self.services.display();
+        [format!("LD_PRELOAD={}", WRAPPER.0), "PAM_WRAPPER=1".to_owned(), format!("PAM_WRAPPER_SERVICE_DIR={services}")]
     }
 }
