@@ -38,9 +38,13 @@ pub fn run(config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
 /// Serves in the language of `protocol` until the end of standard input.
 pub fn serve(setup: Setup, clock: Clock, protocol: Arc<dyn Protocol + Send + Sync>) -> Result<ExitCode, AdminError> {
     let deadline = Duration::from_secs(setup.config.plugin.deadline.0);
-    let streams = || Ok((io::stdin().as_fd().try_clone_to_owned()?, io::stdout().as_fd().try_clone_to_owned()?));
-    converse(setup, clock, Conversation { protocol, streams, deadline, first_factor: None })?;
+    converse(setup, clock, Conversation { protocol, streams: standard, deadline, first_factor: None })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Standard input and output, as the streams of a conversation.
+pub fn standard() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok((io::stdin().as_fd().try_clone_to_owned()?, io::stdout().as_fd().try_clone_to_owned()?))
 }
 
 /// With whom is spoken, and how.

@@ -8,6 +8,9 @@ use crate::domain::authenticator::{Algorithm, Hotp, Mechanism, Totp};
 use crate::domain::outcome::Limit;
 use crate::store::{Counter, Origin};
 
+/// How long a challenge is kept after its end, in seconds, for whoever asks what became of it.
+pub const KEPT: u64 = 24 * 3600;
+
 /// A hash of what is counted, keyed with the store's salt so that nobody can make two names collide from outside: names
 /// that nobody enrolled, a mistyped password among them, are not kept.
 pub type Key = [u8; 16];

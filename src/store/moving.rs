@@ -112,6 +112,11 @@ pub const TABLES: &[Table] = &[
     },
 ];
 
+/// The tables whose rows run out, by their column `expires`.
+pub fn expiring() -> impl Iterator<Item = &'static Table> {
+    TABLES.iter().filter(|table| table.columns.iter().any(|(name, _)| *name == "expires"))
+}
+
 impl Table {
     /// The names of its columns, as a statement lists them.
     pub fn names(&self) -> String {

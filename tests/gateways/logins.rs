@@ -13,6 +13,17 @@ use crate::stage::{CROWD, Stage, crowd};
 /// A login: whether `name` gets in by `field`.
 pub type Login<'a> = &'a (dyn Fn(&str, &str) -> bool + Sync);
 
+/// Texts that mean something to somebody on the way, each with a word that must be in no log.
+pub const HOSTILE: [&str; 7] = [
+    "canary\"'\\",
+    "canary,\\\",",
+    "$(id)`id`canary;id",
+    "CRV1::canary::1",
+    "canary%00%n",
+    "-canary",
+    "\u{202e}canary",
+];
+
 /// Waits until something listens on `port`.
 pub fn listening(port: u16) {
     let until = Instant::now() + PATIENCE;

@@ -10,7 +10,7 @@ use super::worker::Worker;
 use super::{PostgresStore, Where, meta, schema};
 use crate::domain::time::UnixTime;
 use crate::store::StoreError;
-use crate::store::moving::{Cell, Identity, Kind, Rows, TABLES, Table};
+use crate::store::moving::{Cell, Identity, Kind, Rows, TABLES, Table, expiring};
 
 /// An empty store that waits to be filled. It is none until [`Filling::finish`] has said whose it is.
 pub struct Filling {
@@ -140,8 +140,8 @@ impl PostgresStore {
     pub fn purge(&self, now: UnixTime) -> Result<u64, StoreError> {
         self.worker.wait(async move |tx| {
             let mut gone = 0;
-            for table in ["challenge", "slot", "throttle", "verified"] {
-                gone += execute(tx, &format!("DELETE FROM {table} WHERE expires <= $1"), &[&integer(now)]).await?;
+            for Table { name, columns: _ } in expiring() {
+                gone += execute(tx, &format!("DELETE FROM {name} WHERE expires <= $1"), &[&integer(now)]).await?;
             }
             Ok(gone)
         })

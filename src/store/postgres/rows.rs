@@ -14,7 +14,7 @@ use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
 use crate::policy::cache::{CacheRule, Remembered};
-use crate::store::columns::Columns;
+use crate::store::columns::{Columns, KEPT};
 use crate::store::{Added, Again, Consumed, RECOVERY, Rank, Renamed, StoreError};
 
 /// The columns that [`authenticator`] reads.
@@ -26,9 +26,6 @@ const CHALLENGE: &str = "id, subscriber, purpose, binding, sealed, state, create
 
 /// How many guards there are.
 const GUARDS: i64 = 1024;
-
-/// How long a challenge is kept after its end, in seconds, for whoever asks what became of it.
-const KEPT: u64 = 24 * 3600;
 
 /// What an operation found, where what it found may be nothing that this program wrote.
 pub type Found<T> = Result<Result<T, StoreError>, Error>;

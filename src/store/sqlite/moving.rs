@@ -7,7 +7,7 @@ use super::tallies::integer;
 use super::{SqliteStore, failed, schema};
 use crate::domain::time::UnixTime;
 use crate::store::StoreError;
-use crate::store::moving::{Cell, Identity, Rows, TABLES, TOGETHER, Table, Taker};
+use crate::store::moving::{Cell, Identity, Rows, TABLES, TOGETHER, Table, Taker, expiring};
 
 impl SqliteStore {
     /// Keeps everybody from changing the store until the result is dropped.
@@ -44,9 +44,9 @@ impl SqliteStore {
         let _held = self.hold()?;
         self.read(|connection| {
             let mut gone = 0;
-            for table in ["challenge", "slot", "throttle", "verified"] {
-                if schema::has_table(connection, table)? {
-                    gone += connection.execute(&format!("DELETE FROM {table} WHERE expires <= ?1"), [integer(now)])?;
+            for Table { name, columns: _ } in expiring() {
+                if schema::has_table(connection, name)? {
+                    gone += connection.execute(&format!("DELETE FROM {name} WHERE expires <= ?1"), [integer(now)])?;
                 }
             }
             Ok(u64::try_from(gone).unwrap_or(u64::MAX))

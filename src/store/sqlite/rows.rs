@@ -10,14 +10,11 @@ use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
 use crate::policy::cache::{CacheRule, Remembered};
-use crate::store::columns::{Columns, Unreadable};
+use crate::store::columns::{Columns, KEPT, Unreadable};
 use crate::store::{Added, Again, Consumed, RECOVERY, Rank, Renamed};
 
 /// The columns that [`authenticator`] reads, from the id on.
 const COLUMNS: &str = "id,label,algorithm,digits,period,sealed,last_step,created,last_used,kind,disabled,preferred";
-
-/// How long a challenge is kept after its end, in seconds, for whoever asks what became of it.
-const KEPT: u64 = 24 * 3600;
 
 pub fn of_subscriber(
     connection: &Connection,
