@@ -5,8 +5,6 @@ mod once;
 mod openvpn;
 
 use std::ffi::OsString;
-use std::io;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -144,27 +142,24 @@ impl Language {
 /// Serves the gateway until it has its answer, or until the end of input.
 pub fn run(args: Args, config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
     let Args { name, said, detached, arguments } = args;
-    if name == Name::Sps {
-        return serve(Setup::open_as(config, Reading::Sps)?, clock, Arc::new(Sps));
-    }
-    let served = if config.is_absolute() {
-        match name {
-            // Done.
-            Name::Sps => Ok(ExitCode::SUCCESS),
-            Name::SquidBasic => lines(name, &said, SquidHelper::Basic, config, clock),
-            Name::SquidExt => lines(name, &said, SquidHelper::ExternalAcl, config, clock),
-            Name::RadiusExec => Ok(once::run(&RadiusExec, name, said.clone(), arguments, config, clock)),
-            Name::Openvpn if detached => openvpn::run_detached(said.clone(), arguments, config, clock),
-            Name::Openvpn => Ok(openvpn::run(said.clone(), arguments, config, clock)),
-            Name::PamExec => Ok(once::run(&PamExec, name, said.clone(), arguments, config, clock)),
-            Name::Pwauth => Ok(once::run(&Pwauth, name, said.clone(), arguments, config, clock)),
-            Name::Checkpassword => Ok(once::run(&Checkpassword, name, said.clone(), arguments, config, clock)),
+    let destination = said.destination();
+    let served = match name {
+        Name::Sps => return serve(Setup::open_as(config, Reading::Sps)?, clock, Arc::new(Sps)),
+        _ if !config.is_absolute() => {
+            let text =
+                format!("--config {}: gateways start programs anywhere; give an absolute path", config.display());
+            Err(AdminError::Usage(text))
         }
-    } else {
-        let text = format!("--config {}: gateways start programs anywhere; give an absolute path", config.display());
-        Err(AdminError::Usage(text))
+        Name::SquidBasic => lines(name, &said, SquidHelper::Basic, config, clock),
+        Name::SquidExt => lines(name, &said, SquidHelper::ExternalAcl, config, clock),
+        Name::RadiusExec => Ok(once::run(&RadiusExec, name, said, arguments, config, clock)),
+        Name::Openvpn if detached => openvpn::run_detached(said, arguments, config, clock),
+        Name::Openvpn => Ok(openvpn::run(said, arguments, config, clock)),
+        Name::PamExec => Ok(once::run(&PamExec, name, said, arguments, config, clock)),
+        Name::Pwauth => Ok(once::run(&Pwauth, name, said, arguments, config, clock)),
+        Name::Checkpassword => Ok(once::run(&Checkpassword, name, said, arguments, config, clock)),
     };
-    served.inspect_err(|error| log::last_words(said.destination().as_ref(), &error.to_string()))
+    served.inspect_err(|error| log::last_words(destination.as_ref(), &error.to_string()))
 }
 
 /// Serves a gateway that keeps its process, and writes a line a question.
@@ -177,8 +172,7 @@ fn lines(name: Name, said: &Said, helper: SquidHelper, config: &Path, clock: Clo
     let key = SecretBytes::new(key);
     let channels = if said.concurrent { Channels::Numbered } else { Channels::One };
     let protocol = Arc::new(Squid { helper, conduct, channels, key });
-    let streams = || Ok((io::stdin().as_fd().try_clone_to_owned()?, io::stdout().as_fd().try_clone_to_owned()?));
-    serve::converse(setup, clock, Conversation { protocol, streams, deadline, first_factor })?;
+    serve::converse(setup, clock, Conversation { protocol, streams: serve::standard, deadline, first_factor })?;
     Ok(ExitCode::SUCCESS)
 }
 
