@@ -36,7 +36,7 @@ use crate::domain::verdict::{Reject, Sent, Verdict};
 use crate::engine::{Chore, CookieState, Decision, Engine, Trial, store_fault};
 use crate::gateway::{Greeting, Inbound, Protocol, RequestId, Said, too_long};
 use crate::log::{Facts, Log, audit};
-use crate::store::Mark;
+use crate::store::{Mark, StoreError};
 use frames::{Frame, Frames};
 use stream::Stream;
 use watchdog::Watchdog;
@@ -71,11 +71,21 @@ pub struct Serving<'a> {
     pub first_factor: Option<FirstFactor>,
 }
 
-/// Answers every line of `input` on `output` until the end of input, SIGTERM or SIGINT, or until nobody reads the answers.
+/// Why nothing more is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything was, or nobody wants it any more.
+    Served,
+    /// The store was removed or replaced: another process has to open what is there.
+    Orphaned,
+}
+
+/// Answers every line of `input` on `output` until the end of input, SIGTERM or SIGINT, until nobody reads the answers, or
+/// until the store is no longer the one that was opened.
 ///
 /// # Errors
 /// Where the streams or signals cannot be waited for.
-pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Result<()> {
+pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Result<End> {
     let watchdog = Watchdog::start(&output, Arc::clone(&serving.protocol))?;
     let mut server = Server {
         frames: Frames::new(),
@@ -89,6 +99,8 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
         traces: Traces::new(),
         open: true,
         patience: None,
+        is_orphaned: false,
+        failure: None,
         watchdog,
         serving,
     };
@@ -105,17 +117,18 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
         server.finish_ready().await;
         if server.gathers() && input.has_more().unwrap_or(false) {
             // What arrived meanwhile shares the commit.
-            if server.read(&input).await.is_err() {
-                break;
-            }
+            server.read(&input).await;
             continue;
         }
         // What needs no disk does not wait for one.
-        if server.write(&output).is_err() {
+        if !server.can_write(&output) {
             break;
         }
         server.settle().await;
-        if server.write(&output).is_err() {
+        if server.is_orphaned && server.patience.is_none() {
+            server.stop()?;
+        }
+        if !server.can_write(&output) {
             // Nobody reads: there is nobody to serve.
             break;
         }
@@ -133,14 +146,24 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
         match server.wait(&input, &output, &mut signals).await {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error),
-            Err(_) => break,
+            Err(error) => {
+                server.failure = Some(error);
+                break;
+            }
         }
     }
     // Whoever still waits here waits for nothing: a gateway that is gone hears no verdict.
     server.serving.engine.hang_up(Instant::now());
     server.tasks.clear();
     server.finish_chores().await;
-    Ok(())
+    match server.failure {
+        // The other end is gone, which it may.
+        Some(error) if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+            Err(error)
+        }
+        Some(_) | None if server.is_orphaned => Ok(End::Orphaned),
+        Some(_) | None => Ok(End::Served),
+    }
 }
 
 /// What a process is told from outside.
@@ -205,6 +228,10 @@ struct Server<'a> {
     open: bool,
     /// After a signal to end: until when a reader who does not read is waited for.
     patience: Option<Instant>,
+    /// Whether the store is no longer there.
+    is_orphaned: bool,
+    /// Why the input or the output ended, where it failed.
+    failure: Option<io::Error>,
     watchdog: Watchdog,
 }
 
@@ -218,13 +245,17 @@ impl<'a> Server<'a> {
         self.open && self.has_room() && !self.decided.is_empty()
     }
 
-    async fn read(&mut self, input: &Stream) -> io::Result<()> {
-        let read = input.read_some(self.frames.space()).await?;
+    async fn read(&mut self, input: &Stream) {
+        let read = input.read_some(self.frames.space()).await;
         self.took(read);
-        Ok(())
     }
 
-    fn took(&mut self, read: usize) {
+    /// An input that fails has ended: what came before is answered.
+    fn took(&mut self, read: io::Result<usize>) {
+        let read = read.unwrap_or_else(|error| {
+            self.failure = Some(error);
+            0
+        });
         self.frames.filled(read);
         self.open = read > 0;
         if !self.open {
@@ -408,6 +439,7 @@ impl<'a> Server<'a> {
         {
             if let Err(error) = self.serving.engine.store().settle(*mark).await {
                 *verdict = Verdict::Reject(store_fault(&error).into());
+                self.is_orphaned |= matches!(error, StoreError::Replaced(_));
                 // What is not in the store is not told.
                 *challenge = None;
             }
@@ -435,6 +467,11 @@ impl<'a> Server<'a> {
         }
     }
 
+    /// Whether whoever reads still does: what they take is written.
+    fn can_write(&mut self, output: &Stream) -> bool {
+        self.write(output).map_err(|error| self.failure = Some(error)).is_ok()
+    }
+
     /// Writes as much as the reader takes; the log first.
     fn write(&mut self, output: &Stream) -> io::Result<()> {
         if self.out.is_empty() {
@@ -452,7 +489,7 @@ impl<'a> Server<'a> {
         tokio::select! {
             biased;
             read = input.read_some(self.frames.space()), if reading => {
-                self.took(read?);
+                self.took(read);
             }
             ended = self.tasks.next(), if !self.tasks.is_empty() => {
                 if let Some(ended) = ended {

@@ -17,7 +17,7 @@ use crate::gateway::Protocol;
 use crate::gateway::json::Native;
 use crate::log::Log;
 use crate::serve::stream::Stream;
-use crate::serve::{self, Serving};
+use crate::serve::{self, End, Serving};
 use crate::setup::Setup;
 use crate::store::{self, Store};
 
@@ -90,13 +90,18 @@ pub fn converse(
             clients: config.plugin.clients.0.iter().map(|name| name.section().into_owned()).collect(),
             first_factor,
         };
-        serve::run(serving, input, output).await?;
+        let end = serve::run(serving, input, output).await?;
         // Everything is answered. A log that is not moved now is moved by the next process.
-        let _ = store.close(store::Log::Long);
-        Ok(())
+        if end == End::Served {
+            let _ = store.close(store::Log::Long);
+        }
+        Ok(end)
     });
     log.flush();
     // Nothing that was served needs to be taken apart again.
     std::mem::forget((engine, store, runtime));
-    served.map_err(failed)
+    match served.map_err(failed)? {
+        End::Served => Ok(()),
+        End::Orphaned => Err(AdminError::Failed("the store was removed or replaced while it was served".into())),
+    }
 }

@@ -173,6 +173,11 @@ pub enum StoreError {
     Busy,
     #[error("the database is not reached: {0}")]
     Unreachable(String),
+    /// Nothing that this process still finds there may be relied on: it has to end.
+    #[error(
+        "{0}: was removed or replaced since this process opened it; the process ends, and the next one opens what is there"
+    )]
+    Replaced(PathBuf),
     #[error("the disk is full")]
     Full,
     #[error("the store cannot be written: {0}")]
