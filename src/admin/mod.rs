@@ -63,7 +63,7 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "PATH", default_value = CONFIG)]
     config: PathBuf,
 
-    /// Take this for the time, in seconds since 1970
+    /// Take this for the time, in seconds since 1970, or what stands in the file at this absolute path
     #[cfg(debug_assertions)]
     #[arg(long, global = true, hide = true, value_name = "SECONDS", value_parser = test_clock)]
     test_clock: Option<Clock>,
@@ -255,9 +255,12 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A point in time with up to three decimals.
+/// A point in time with up to three decimals, or where one stands.
 #[cfg(debug_assertions)]
 fn test_clock(text: &str) -> Result<Clock, std::num::ParseIntError> {
+    if text.starts_with('/') {
+        return Ok(Clock::Shown(PathBuf::from(text).leak()));
+    }
     let (seconds, decimals) = text.split_once('.').unwrap_or((text, "0"));
     Ok(Clock::Fixed(crate::domain::time::UnixTime(seconds.parse()?), format!("{decimals:0<3}").parse()?))
 }
