@@ -5,6 +5,7 @@ use std::hash::Hasher;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::domain::authenticator::{Algorithm, Hotp, Mechanism, Totp};
+use crate::domain::claimant::Subscriber;
 use crate::domain::outcome::Limit;
 use crate::store::{Counter, Origin};
 
@@ -15,7 +16,7 @@ pub const KEPT: u64 = 24 * 3600;
 /// that nobody enrolled, a mistyped password among them, are not kept.
 pub type Key = [u8; 16];
 
-/// The key under which the failures of `name` are counted.
+/// The key under which the failures of `name` are counted: of a subscriber as [`Subscriber::counted`] has it.
 pub fn key(salt: &[u8; 16], limit: Limit, counter: Counter, name: &str) -> Key {
     let mut hash = SipHasher24::new_with_key(salt);
     hash.write_u8(match (limit, counter) {
@@ -24,7 +25,10 @@ pub fn key(salt: &[u8; 16], limit: Limit, counter: Counter, name: &str) -> Key {
         // An address guesses at whatever it guesses at.
         (Limit::Source, Counter::Codes | Counter::LookUp) => b's',
     });
-    hash.write(name.as_bytes());
+    match limit {
+        Limit::Subscriber => hash.write(Subscriber::canonical(name).counted().as_bytes()),
+        Limit::Source => hash.write(name.as_bytes()),
+    }
     hash.finish128().as_bytes()
 }
 
