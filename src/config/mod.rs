@@ -41,7 +41,7 @@ use sps::Relaxed;
 use value::{Destination, SecretRef, ServiceSecret};
 
 use crate::files::{self, Exposure, FileError};
-use crate::policy::throttle::Rule;
+use crate::policy::throttle::{Known, Rule};
 
 /// A configuration that can be used.
 #[derive(Debug)]
@@ -234,6 +234,17 @@ impl Config {
             longest_wait: t.longest_wait.0,
             forget_after: t.forget_after.0,
         }
+    }
+
+    /// The budget of an address at which a subscriber succeeded lately.
+    pub fn known_rule(&self) -> Option<Known> {
+        let t = &self.throttle;
+        (t.known_source.0 > 0).then(|| Known {
+            remembered: t.known_source.0,
+            failures: t.known_failures.0,
+            together: t.known_failures_together.0,
+            forget_after: t.known_forget_after.0,
+        })
     }
 
     /// The limits for one source address.
