@@ -49,6 +49,7 @@ use errand::Errand;
 use held::{Absent, Held};
 pub use push::{Chore, REPORTED as PUSH_REPORTED, slot as push_slot};
 use pushes::Pushes;
+pub use story::Call;
 use story::{Aside, Standing, Story};
 pub use trial::Trial;
 
@@ -68,6 +69,8 @@ pub struct Decision {
     /// The challenge that the request was about.
     pub challenge: Option<Told>,
     pub sent: Sent,
+    /// What remote services came to.
+    pub calls: Vec<Call>,
 }
 
 /// Everything that a decision needs.
@@ -245,13 +248,13 @@ impl Engine {
         if self.trial(request).is_some() {
             self.note("trial", || "[policy] enforce = no: whatever is decided, the answer is accept".into());
         }
-        let Aside { session_cookie, troubles, identity, directory_until: _, challenge, sent } = aside;
+        let Aside { session_cookie, troubles, identity, directory_until: _, challenge, sent, calls } = aside;
         let troubles = troubles.into_inner();
         explain(&mut verdict, &troubles);
         let (session_cookie, identity) = (session_cookie.into_inner(), identity.into_inner());
         let (mark, challenge) = (mark.get(), challenge.into_inner());
-        let sent = sent.get();
-        Decision { verdict, session_cookie, troubles, mark, cookie: state, identity, challenge, sent }
+        let (sent, calls) = (sent.get(), calls.into_inner());
+        Decision { verdict, session_cookie, troubles, mark, cookie: state, identity, challenge, sent, calls }
     }
 
     /// What the cookie of `request` is, as a decision would find it.

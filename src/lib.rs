@@ -20,7 +20,7 @@
 //! | 3 | `secret`, `net` | sealing; names and TLS |
 //! | 4 | `store` | what is remembered |
 //! | 5 | `client`, `directory` | who verifies; who a directory says a user is |
-//! | 6 | `engine`, `log`, `setup` | the decision; the audit line; from plugin.ini to all of these |
+//! | 6 | `engine`, `log`, `metrics`, `setup` | the decision; the audit line; figures; from plugin.ini to all of these |
 //! | 7 | `serve` | streams, signals, concurrency |
 //! | 8 | `admin` | the subcommands |
 
@@ -35,6 +35,7 @@ pub mod engine;
 pub mod files;
 pub mod gateway;
 pub mod log;
+pub mod metrics;
 pub mod net;
 pub mod otp;
 pub mod policy;

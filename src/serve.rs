@@ -4,6 +4,7 @@
 //! only then answered. A fault or a panic in one request is one reject. Whoever does not read his answers is not read
 //! from either, so that no memory grows.
 
+mod exposition;
 mod first_factor;
 pub mod frames;
 pub mod once;
@@ -16,6 +17,7 @@ use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -33,10 +35,13 @@ use crate::domain::outcome::Denial;
 use crate::domain::request::{Beginning, Kind, Request, SessionCookie};
 use crate::domain::time::Moment;
 use crate::domain::verdict::{Reject, Sent, Verdict};
-use crate::engine::{Chore, CookieState, Decision, Engine, Trial, store_fault};
+use crate::engine::{Call, Chore, CookieState, Decision, Engine, Trial, store_fault};
 use crate::gateway::{Greeting, Inbound, Protocol, RequestId, Said, too_long};
 use crate::log::{Facts, Log, audit};
+use crate::metrics::Metrics;
 use crate::store::{Mark, StoreError};
+use exposition::Exposition;
+pub use exposition::finish;
 use frames::{Frame, Frames};
 use stream::Stream;
 use watchdog::Watchdog;
@@ -69,6 +74,8 @@ pub struct Serving<'a> {
     pub clients: Vec<String>,
     /// Who checks the password that comes with the first request of a login.
     pub first_factor: Option<FirstFactor>,
+    /// Figures, where somebody wants them.
+    pub metrics: Option<Rc<Metrics>>,
 }
 
 /// Why nothing more is served.
@@ -102,6 +109,7 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
         is_orphaned: false,
         failure: None,
         watchdog,
+        exposition: serving.metrics.clone().map(Exposition::new),
         serving,
     };
     let mut signals = Signals {
@@ -145,13 +153,17 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
         }
         match server.wait(&input, &output, &mut signals).await {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                server.end_exposition().await;
+                return Err(error);
+            }
             Err(error) => {
                 server.failure = Some(error);
                 break;
             }
         }
     }
+    server.end_exposition().await;
     // Whoever still waits here waits for nothing: a gateway that is gone hears no verdict.
     server.serving.engine.hang_up(Instant::now());
     server.tasks.clear();
@@ -233,6 +245,7 @@ struct Server<'a> {
     /// Why the input or the output ended, where it failed.
     failure: Option<io::Error>,
     watchdog: Watchdog,
+    exposition: Option<Exposition>,
 }
 
 impl<'a> Server<'a> {
@@ -261,6 +274,12 @@ impl<'a> Server<'a> {
         if !self.open {
             let before = Instant::now().checked_sub(ONE_SHOT);
             before.into_iter().for_each(|before| self.serving.engine.hang_up(before));
+        }
+    }
+
+    async fn end_exposition(&mut self) {
+        if let Some(exposition) = self.exposition.take() {
+            exposition.end().await;
         }
     }
 
@@ -312,8 +331,16 @@ impl<'a> Server<'a> {
     /// Answers what rests on nothing that is stored.
     fn answer(&mut self, id: Option<&RequestId>, facts: &Facts, verdict: &Verdict) {
         let trace = self.traces.next();
-        audit(&trace, facts, verdict, Duration::ZERO);
+        self.audit(&trace, facts, verdict, Duration::ZERO);
         self.serving.protocol.write(id, Said::bare(verdict, &trace), &mut self.out);
+    }
+
+    /// Writes the audit line of one verdict, and counts it.
+    fn audit(&self, trace: &str, facts: &Facts, verdict: &Verdict, took: Duration) {
+        audit(trace, facts, verdict, took);
+        if let Some(metrics) = &self.serving.metrics {
+            metrics.verdict(facts.kind, verdict, took);
+        }
     }
 
     fn number(&mut self) -> u64 {
@@ -388,7 +415,11 @@ impl<'a> Server<'a> {
         let Some(Flight { id, trace, abort: _, trial }) = self.flights.remove(&number) else { return };
         let (verdict, session_cookie, challenge, sent, trial, mark) = match decision {
             Some((decision, standing)) => {
-                let Decision { verdict, session_cookie, troubles, mark, cookie, identity, challenge, sent } = decision;
+                let Decision { verdict, session_cookie, troubles, mark, cookie, identity, challenge, sent, calls } =
+                    decision;
+                if let Some(metrics) = &self.serving.metrics {
+                    calls.iter().for_each(|Call { section, outcome }| metrics.call(section, outcome));
+                }
                 let trial = trial.filter(|_| standing == Standing::SecondFactor);
                 for trouble in troubles {
                     tracing::warn!(trace, trouble, "something went wrong that did not end the decision");
@@ -447,7 +478,10 @@ impl<'a> Server<'a> {
                 *verdict = Verdict::Reject(late().into());
                 answered.push(*number);
             }
-            audit(trace, facts, verdict, began.elapsed());
+            self.audit(trace, facts, verdict, began.elapsed());
+        }
+        if let Some(metrics) = &self.serving.metrics {
+            metrics.locks(self.serving.engine.store().locks_begun());
         }
         if !decided.is_empty() {
             self.serving.log.flush();
@@ -462,7 +496,7 @@ impl<'a> Server<'a> {
                 self.serving.protocol.write(id.as_ref(), said, &mut self.out);
             } else if !answered.contains(&number) {
                 // What the line before says was not said: the log took too long.
-                audit(&trace, &facts, &Verdict::Reject(late().into()), began.elapsed());
+                self.audit(&trace, &facts, &Verdict::Reject(late().into()), began.elapsed());
             }
         }
     }
@@ -484,6 +518,9 @@ impl<'a> Server<'a> {
     }
 
     async fn wait(&mut self, input: &Stream, output: &Stream, signals: &mut Signals) -> io::Result<()> {
+        if let Some(metrics) = &self.serving.metrics {
+            metrics.in_flight(self.flights.len());
+        }
         let reading = self.open && self.has_room();
         let patience = self.patience;
         tokio::select! {
@@ -496,6 +533,7 @@ impl<'a> Server<'a> {
                     self.end(ended);
                 }
             }
+            () = next_exposition(&mut self.exposition) => self.serving.log.flush(),
             () = next_chore(&mut self.chores), if self.chores.as_ref().is_some_and(|chores| !chores.is_empty()) => {}
             ready = output.writable(), if !self.out.is_empty() => ready?,
             _ = signals.terminate.recv() => self.stop()?,
@@ -530,6 +568,13 @@ fn unread() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "nobody reads the answers")
 }
 
+async fn next_exposition(exposition: &mut Option<Exposition>) {
+    match exposition {
+        Some(exposition) => exposition.go_on().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn next_chore(chores: &mut Option<FuturesUnordered<Chore>>) {
     if let Some(chores) = chores {
         chores.next().await;
@@ -554,6 +599,7 @@ async fn decide(
         identity: None,
         challenge: None,
         sent,
+        calls: Vec::new(),
     };
     let is_behind = is_behind_password(first_factor, request);
     let decided = AssertUnwindSafe(async {

@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::gateway::Protocol;
 use crate::gateway::json::Native;
 use crate::log::Log;
+use crate::metrics::Metrics;
 use crate::serve::stream::Stream;
 use crate::serve::{self, End, Serving};
 use crate::setup::Setup;
@@ -75,6 +76,7 @@ pub fn converse(
         tracing::error!(place, "the program failed; the request is rejected");
     }));
     let engine = Engine::new(&config, Rc::clone(&store) as Rc<dyn Store>, sealer);
+    let metrics = Metrics::of(&config).map(Rc::new);
     let failed = |error: io::Error| AdminError::Failed(format!("standard input and output cannot be served: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(failed)?;
     let served = runtime.block_on(async {
@@ -89,8 +91,13 @@ pub fn converse(
             max_in_flight: usize::try_from(config.plugin.max_in_flight.0).unwrap_or(1),
             clients: config.plugin.clients.0.iter().map(|name| name.section().into_owned()).collect(),
             first_factor,
+            metrics: metrics.clone(),
         };
-        let end = serve::run(serving, input, output).await?;
+        let served = serve::run(serving, input, output).await;
+        if let Some(metrics) = &metrics {
+            serve::finish(metrics).await;
+        }
+        let end = served?;
         // Everything is answered. A log that is not moved now is moved by the next process.
         if end == End::Served {
             let _ = store.close(store::Log::Long);

@@ -250,10 +250,16 @@ impl Engine {
         let section = course.client.section();
         let wired = self.wired(section).ok_or(Denial::ChallengeGone)?;
         let standing = Standing::from(course.absent.as_ref());
-        story.aside.heard(&match &**end {
+        let said = match &**end {
             push::End::Failed(error) => Err(error.clone()),
-            push::End::Verified(_) | push::End::Denied(_) | push::End::Question { prompt: _, id: _ } => Ok(()),
-        });
+            push::End::Verified(_) => Ok("push_verified"),
+            push::End::Denied(denial) => Ok(match denial {
+                Denial::Refused { why, said: _ } => why.code(),
+                _other => "push_ended",
+            }),
+            push::End::Question { prompt: _, id: _ } => Ok("push_shown"),
+        };
+        story.aside.heard(section, &said, |word| word);
         let verdict = match push::End::clone(end) {
             push::End::Verified(proof) => {
                 self.note_there(wired, story).await?;

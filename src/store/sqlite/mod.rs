@@ -294,6 +294,10 @@ impl Store for SqliteStore {
         Box::pin(self.write(move |connection| self.tallies.credit(connection, origin, credit)))
     }
 
+    fn locks_begun(&self) -> u64 {
+        self.tallies.began.take()
+    }
+
     fn unlock<'a>(&'a self, key: UnlockKey<'a>) -> Answer<'a, bool> {
         Box::pin(self.write(move |connection| self.tallies.unlock(connection, key)))
     }
@@ -348,7 +352,10 @@ impl Store for SqliteStore {
         now: UnixTime,
         reason: &'a str,
     ) -> Answer<'a, bool> {
-        Box::pin(self.write(move |connection| rows::remove(connection, subscriber, id, now, reason)))
+        Box::pin(self.write(move |connection| {
+            self.tallies.forget_known(connection, subscriber)?;
+            rows::remove(connection, subscriber, id, now, reason)
+        }))
     }
 
     fn tombstones<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, Vec<Tombstone>> {
@@ -370,7 +377,12 @@ impl Store for SqliteStore {
         id: &'a AuthenticatorId,
         standing: Standing,
     ) -> Answer<'a, bool> {
-        Box::pin(self.write(move |connection| rows::set_standing(connection, subscriber, id, standing)))
+        Box::pin(self.write(move |connection| {
+            if standing == Standing::Disabled {
+                self.tallies.forget_known(connection, subscriber)?;
+            }
+            rows::set_standing(connection, subscriber, id, standing)
+        }))
     }
 
     fn set_default<'a>(&'a self, subscriber: &'a Subscriber, id: Option<&'a AuthenticatorId>) -> Answer<'a, bool> {
