@@ -20,7 +20,7 @@
 //! | 3 | `secret`, `net` | sealing; names and TLS |
 //! | 4 | `store` | what is remembered |
 //! | 5 | `client`, `directory` | who verifies; who a directory says a user is |
-//! | 6 | `engine`, `log`, `metrics`, `setup` | the decision; the audit line; figures; from plugin.ini to all of these |
+//! | 6 | `engine`, `log`, `metrics`, `setup`, `confine` | the decision; the audit line; figures; from plugin.ini to all of these; what a process gives up |
 //! | 7 | `serve` | streams, signals, concurrency |
 //! | 8 | `admin` | the subcommands |
 
@@ -29,6 +29,7 @@ pub mod child;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod confine;
 pub mod directory;
 pub mod domain;
 pub mod engine;

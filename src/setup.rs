@@ -37,7 +37,14 @@ impl Setup {
     /// # Errors
     /// As for [`Setup::open`].
     pub fn open_as(path: &Path, reading: Reading) -> Result<Self, Mistakes> {
-        let config = Config::load_as(path, reading)?;
+        Self::of(Config::load_as(path, reading)?)
+    }
+
+    /// Opens what `config` names.
+    ///
+    /// # Errors
+    /// The one thing about the key or the store that cannot be used.
+    pub fn of(config: Config) -> Result<Self, Mistakes> {
         let sealer = sealer(&config)?;
         let store = store(&config)?;
         check_key(&config, &sealer, store.opened_under())?;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
 use serde::Serialize;
 
 use super::AdminError;
@@ -14,8 +15,10 @@ use crate::client::diagnosis::{Finding, Trouble};
 use crate::client::{self, Push, Wired};
 use crate::clock::{self, Clock};
 use crate::config::{Config, Reading};
+use crate::confine::Plan;
 use crate::directory::{self, Directory};
 use crate::domain::foreign::Foreign;
+use crate::secret::seal::Sealer;
 use crate::setup::{self, Setup};
 use crate::store::Store;
 
@@ -124,6 +127,7 @@ fn basis(path: &Path, reading: Reading) -> Vec<Finding> {
     let mut findings = vec![Finding::well("configuration", format!("{}: right", config.path().display()))];
     let sealer = setup::sealer(&config).map_err(|mistake| mistake.to_string());
     let store = setup::store(&config).map_err(|mistake| mistake.to_string());
+    let is_locked = sealer.as_ref().is_ok_and(Sealer::is_locked);
     let belong = match (&sealer, &store) {
         (Ok(sealer), Ok(store)) => {
             setup::check_key(&config, sealer, store.opened_under()).map_err(|mistake| mistake.to_string())
@@ -138,7 +142,31 @@ fn basis(path: &Path, reading: Reading) -> Vec<Finding> {
     if findings.len() == 1 {
         findings.push(Finding::well("store", "key and store can be used, and belong together"));
     }
+    findings.push(memory(is_locked));
+    findings.extend(files(&config));
     findings
+}
+
+/// Who can look into the memory of a process.
+fn memory(is_locked: bool) -> Finding {
+    let cores = getrlimit(Resource::Core).maximum == Some(0);
+    let is_guarded = dumpable_behavior().is_ok_and(|behavior| behavior == DumpableBehavior::NotDumpable);
+    let word = |is_done, yes, no| if is_done { yes } else { no };
+    let text = format!(
+        "core dumps {}; {}; keys {}",
+        word(cores && is_guarded, "off", "as the machine says"),
+        word(is_guarded, "closed to other processes of this user", "open to other processes of this user"),
+        word(is_locked, "locked in memory", "may be swapped out (ulimit -l)")
+    );
+    Finding::well("memory", text)
+}
+
+/// What `serve` gives up: tried in a thread, which takes it along.
+fn files(config: &Config) -> Option<Finding> {
+    let plan = Plan::of(config, None, |_| ());
+    let tried = plan.clone();
+    let confined = std::thread::spawn(move || tried.carry_out()).join().ok()?;
+    Some(Finding::well("confinement", format!("{confined}; serve {}", plan.allows())))
 }
 
 /// What works, but not as somebody will expect.

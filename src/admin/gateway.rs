@@ -16,9 +16,10 @@ use clap::builder::PossibleValue;
 use super::serve::{self, Conversation};
 use super::{AdminError, serve::serve};
 use crate::clock::Clock;
-use crate::config::Reading;
 use crate::config::gateway::{FirstFactor, GatewayOptions, LogTo};
 use crate::config::value::{Count, Destination, Optional, Seconds, Value};
+use crate::config::{Config, Reading};
+use crate::confine::{self, Plan};
 use crate::domain::secret::SecretBytes;
 use crate::gateway::Protocol;
 use crate::gateway::checkpassword::Checkpassword;
@@ -143,8 +144,12 @@ impl Language {
 pub fn run(args: Args, config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
     let Args { name, said, detached, arguments } = args;
     let destination = said.destination();
+    // What follows checkpassword has descriptors of the server's.
+    if name != Name::Checkpassword {
+        confine::keep_descriptors();
+    }
     let served = match name {
-        Name::Sps => return serve(Setup::open_as(config, Reading::Sps)?, clock, Arc::new(Sps)),
+        Name::Sps => return serve(Config::load_as(config, Reading::Sps)?, clock, Arc::new(Sps)),
         _ if !config.is_absolute() => {
             let text =
                 format!("--config {}: gateways start programs anywhere; give an absolute path", config.display());
@@ -164,7 +169,9 @@ pub fn run(args: Args, config: &Path, clock: Clock) -> Result<ExitCode, AdminErr
 
 /// Serves a gateway that keeps its process, and writes a line a question.
 fn lines(name: Name, said: &Said, helper: SquidHelper, config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
-    let Prepared { setup, conduct, first_factor } = prepare(name, said, config)?;
+    let Prepared { config, conduct, first_factor } = prepare(name, said, config)?;
+    let confined = Plan::of(&config, first_factor.as_ref(), |_| ()).carry_out();
+    let setup = Setup::of(config)?;
     let deadline = conduct.wait;
     let mut key = vec![0; 32];
     let failed = |_| AdminError::Failed("the operating system gives no randomness".into());
@@ -172,19 +179,20 @@ fn lines(name: Name, said: &Said, helper: SquidHelper, config: &Path, clock: Clo
     let key = SecretBytes::new(key);
     let channels = if said.concurrent { Channels::Numbered } else { Channels::One };
     let protocol = Arc::new(Squid { helper, conduct, channels, key });
-    serve::converse(setup, clock, Conversation { protocol, streams: serve::standard, deadline, first_factor })?;
+    let streams = serve::standard;
+    serve::converse(setup, clock, Conversation { protocol, streams, deadline, first_factor, confined })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Everything that a gateway is served with.
+/// How a gateway is served.
 struct Prepared {
-    setup: Setup,
+    config: Config,
     conduct: Conduct,
     first_factor: Option<FirstFactor>,
 }
 
 fn prepare(name: Name, said: &Said, config: &Path) -> Result<Prepared, AdminError> {
-    let Setup { config, sealer, store } = Setup::open(config)?;
+    let config = Config::load(config)?;
     let options = said.over(config.gateway(name));
     let conduct = options.conduct(name, Duration::from_secs(config.plugin.deadline.0));
     let GatewayOptions { first_factor: Optional(first_factor), log: Optional(log), .. } = options;
@@ -195,7 +203,7 @@ fn prepare(name: Name, said: &Said, config: &Path) -> Result<Prepared, AdminErro
         None => config,
     };
     let config = if first_factor.is_some() { config.behind_first_factor(name.word()) } else { config };
-    Ok(Prepared { setup: Setup { config, sealer, store }, conduct, first_factor })
+    Ok(Prepared { config, conduct, first_factor })
 }
 
 impl Said {

@@ -38,11 +38,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use rustix::process::{Resource, Rlimit};
 use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::config::{Mistake, Mistakes};
+use crate::confine;
 use crate::files::FileError;
 use crate::log;
 use crate::store::StoreError;
@@ -191,9 +191,7 @@ impl From<StoreError> for AdminError {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    // No core of this process: the master key would be in it. Where the limit cannot be set, nothing else changes.
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    let _ = rustix::process::setrlimit(Resource::Core, none);
+    confine::guard_memory();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if let Some(config) = serve::quick(&arguments) {
         return finish(serve::run(&config, Clock::System));

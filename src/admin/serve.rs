@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use super::AdminError;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::config::gateway::FirstFactor;
+use crate::confine::{self, Confined, Plan};
 use crate::engine::Engine;
 use crate::gateway::Protocol;
 use crate::gateway::json::Native;
@@ -33,13 +35,16 @@ pub fn quick(arguments: &[OsString]) -> Option<PathBuf> {
 
 /// Serves in the native protocol until the end of input.
 pub fn run(config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
-    serve(Setup::open(config)?, clock, Arc::new(Native))
+    confine::keep_descriptors();
+    serve(Config::load(config)?, clock, Arc::new(Native))
 }
 
 /// Serves in the language of `protocol` until the end of standard input.
-pub fn serve(setup: Setup, clock: Clock, protocol: Arc<dyn Protocol + Send + Sync>) -> Result<ExitCode, AdminError> {
+pub fn serve(config: Config, clock: Clock, protocol: Arc<dyn Protocol + Send + Sync>) -> Result<ExitCode, AdminError> {
+    let confined = Plan::of(&config, None, |_| ()).carry_out();
+    let setup = Setup::of(config)?;
     let deadline = Duration::from_secs(setup.config.plugin.deadline.0);
-    converse(setup, clock, Conversation { protocol, streams: standard, deadline, first_factor: None })?;
+    converse(setup, clock, Conversation { protocol, streams: standard, deadline, first_factor: None, confined })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -56,6 +61,8 @@ pub struct Conversation<S> {
     /// The longest that a verdict may take.
     pub deadline: Duration,
     pub first_factor: Option<FirstFactor>,
+    /// What the process gave up.
+    pub confined: Confined,
 }
 
 /// Serves until the end of the conversation's input.
@@ -65,11 +72,12 @@ pub fn converse(
     conversation: Conversation<impl FnOnce() -> io::Result<(OwnedFd, OwnedFd)>>,
 ) -> Result<(), AdminError> {
     let Setup { config, sealer, store } = setup;
-    let Conversation { protocol, streams, deadline, first_factor } = conversation;
+    let Conversation { protocol, streams, deadline, first_factor, confined } = conversation;
     let log = Log::start(&config)?;
     for warning in config.warnings() {
         tracing::warn!(%warning, "plugin.ini may be meant otherwise");
     }
+    confined.log();
     std::panic::set_hook(Box::new(|panic| {
         // The place only: the message may hold anything.
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

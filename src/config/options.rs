@@ -4,7 +4,7 @@ use super::declare::{self, SectionDeclaration};
 use super::ini::Section;
 use super::mistake::Mistakes;
 use super::value::{
-    Clients, Count, Destination, Format, Level, LogLevel, Names, Seconds, SecretRef, StorePlace, Value,
+    Clients, Count, Destination, Format, Level, LogLevel, Names, Seconds, SecretRef, StorePlace, Value, YesNo,
 };
 use crate::domain::authenticator::Algorithm;
 use crate::domain::verdict::Echo;
@@ -23,6 +23,9 @@ sections! {
         store: StorePlace = "store";
         /// The key under which the store and the cookies are sealed. `countersign keys` makes and rotates it.
         master_key: SecretRef = "file:master.key";
+        /// Whether a process that serves confines itself to the files that this file names (SECURITY.md); no: only where the kernel's
+        /// own means against that are in the way.
+        hardening: YesNo = "yes";
     }
 
     /// What the claimant is asked.

@@ -36,6 +36,10 @@ impl OneShot for Checkpassword {
         Input::Third
     }
 
+    fn is_followed(&self) -> bool {
+        true
+    }
+
     fn read(&self, given: &Given, conduct: &Conduct) -> Result<Request, Fault> {
         if is_lookup(given) {
             return Err(invalid(

@@ -122,6 +122,16 @@ pub trait OneShot: Sync {
         Half::Whole
     }
 
+    /// The files beside which an answer to this may be left, besides what the two halves of a login leave.
+    fn places(&self, _given: &Given) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Whether a program of the gateway's goes on where this one ends.
+    fn is_followed(&self) -> bool {
+        false
+    }
+
     /// The request in what was given.
     ///
     /// # Errors

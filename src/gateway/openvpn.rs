@@ -55,6 +55,9 @@ const TEMPORARY: &str = "TEMP[backoff 15,advance no]:";
 /// What a reason begins with that is more than text to a client.
 const MEANINGFUL: [&str; 3] = ["CRV1:", "TEMP", "SESSION"];
 
+/// The variables that name the files of an answer.
+const FILES: [&str; 3] = ["auth_control_file", "auth_failed_reason_file", "auth_pending_file"];
+
 /// The codec.
 #[derive(Default)]
 pub struct Openvpn {
@@ -74,6 +77,10 @@ enum Call {
 impl OneShot for Openvpn {
     fn input(&self) -> Input {
         Input::LastArgument
+    }
+
+    fn places(&self, given: &Given) -> Vec<PathBuf> {
+        FILES.into_iter().filter_map(|name| file(given, name)).collect()
     }
 
     fn read(&self, given: &Given, conduct: &Conduct) -> Result<Request, Fault> {

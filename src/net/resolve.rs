@@ -12,6 +12,9 @@ use hickory_resolver::net::NetError;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use thiserror::Error;
 
+/// The files that say how names become addresses.
+pub const FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+
 /// A name has no address, as far as could be found out. Nothing was sent to any service.
 #[derive(Debug, Error)]
 #[error("{name}: {reason}")]

@@ -23,7 +23,7 @@ use crate::domain::secret::Secret;
 use crate::files::{self, Exposure};
 
 /// Where systems keep the authorities they trust: Debian, Red Hat, SUSE, Alpine and the BSDs.
-const SYSTEM: [&str; 4] = [
+pub const SYSTEM: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",

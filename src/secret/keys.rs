@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use hkdf::Hkdf;
+use region::LockGuard;
 use sha2::Sha256;
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -114,6 +115,8 @@ pub enum KeyError {
 /// The keys at one place, oldest first; never empty.
 pub struct Keys {
     place: Place,
+    /// Holds the memory of `keys`, and goes before them.
+    locked: Option<LockGuard>,
     keys: Vec<Key>,
     stamp: Option<Stamp>,
 }
@@ -151,7 +154,12 @@ impl Keys {
         let text = place.read()?;
         // Parsed at once, and wiped with `text`.
         let keys = parse(text.expose(), &place.to_string())?;
-        Ok(Self { place, keys, stamp })
+        Ok(Self { place, locked: lock(&keys), keys, stamp })
+    }
+
+    /// Whether the keys, and those derived from them, lie in memory that is never written to a disk.
+    pub const fn is_locked(&self) -> bool {
+        self.locked.is_some()
     }
 
     /// The key that seals.
@@ -188,7 +196,11 @@ impl Keys {
         }
         let text = self.place.read()?;
         // Parsed at once, and wiped with `text`.
-        self.keys = parse(text.expose(), &self.place.to_string())?;
+        let keys = parse(text.expose(), &self.place.to_string())?;
+        // Locks of one page are not counted: the old one goes first.
+        self.locked = None;
+        self.keys = keys;
+        self.locked = lock(&self.keys);
         self.stamp = stamp;
         Ok(true)
     }
@@ -228,6 +240,11 @@ impl std::fmt::Display for Place {
             Self::Variable(name) => write!(f, "${name}"),
         }
     }
+}
+
+/// Keeps `keys` out of swapped memory, where the limit of locked memory leaves a page for them (RLIMIT_MEMLOCK).
+fn lock(keys: &[Key]) -> Option<LockGuard> {
+    region::lock(keys.as_ptr(), size_of_val(keys)).ok()
 }
 
 fn parse(text: &str, place: &str) -> Result<Vec<Key>, KeyError> {

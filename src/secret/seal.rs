@@ -54,6 +54,11 @@ impl Sealer {
         self.keys.borrow().ids()
     }
 
+    /// Whether the keys lie in memory that is never written to a disk.
+    pub fn is_locked(&self) -> bool {
+        self.keys.borrow().is_locked()
+    }
+
     /// The key file, where the keys lie in one.
     pub fn file(&self) -> Option<std::path::PathBuf> {
         self.keys.borrow().file().map(ToOwned::to_owned)

@@ -31,12 +31,17 @@ pub struct Place {
 }
 
 impl Place {
+    /// The directory of what is left for the login that `given` is of.
+    pub fn directory(given: &Given) -> PathBuf {
+        given.arguments.get(1).map_or_else(|| PathBuf::from(DIRECTORY), PathBuf::from)
+    }
+
     /// The place of the login that `given` is of.
     ///
     /// # Errors
     /// Where the directory or the process that asks is nothing to rely on.
     pub fn of(given: &Given) -> io::Result<Self> {
-        let directory = given.arguments.get(1).map_or_else(|| PathBuf::from(DIRECTORY), PathBuf::from);
+        let directory = Self::directory(given);
         if !directory.is_absolute() {
             return Err(io::Error::other(format!("{}: expected an absolute path", directory.display())));
         }

@@ -24,6 +24,7 @@ use crate::admin::AdminError;
 use crate::admin::serve::{self, Conversation};
 use crate::clock::{self, Clock};
 use crate::config::value::Destination;
+use crate::confine::{Grants, Plan, around};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::secret::Secret;
 use crate::gateway::Inbound;
@@ -31,6 +32,7 @@ use crate::gateway::conduct::{Conduct, Name};
 use crate::gateway::once::{Answered, Given, Half, INPUT_LIMIT, Input, OneShot, Parting, Program};
 use crate::log;
 use crate::serve::once::{self, Once};
+use crate::setup::Setup;
 
 /// How much longer than the verdict's deadline an answer is waited for: whoever watches over the verdict answers before.
 const GRACE: Duration = Duration::from_millis(300);
@@ -48,6 +50,8 @@ const TEMPORARY: ([&str; 2], &str) = (["openvpn_up_", "openvpn_cr_"], ".tmp");
 enum News {
     /// What the gateway gave.
     Given(Arc<Given>),
+    /// What the process gives up.
+    Plan(Plan),
     /// How the gateway is served.
     Conduct(Conduct),
     Answered(Answered),
@@ -149,6 +153,8 @@ impl Deciding {
             let end = self.end();
             match self.news.recv_timeout(clock::left(end.min(until))) {
                 Ok(News::Given(given)) => self.given = given,
+                // The other thread has told the log what came of it there.
+                Ok(News::Plan(plan)) => drop(plan.carry_out()),
                 Ok(News::Conduct(conduct)) => self.conduct = conduct,
                 Ok(News::Answered(answered)) => return Some(answered),
                 Ok(News::Failed(error)) => break error,
@@ -226,8 +232,15 @@ fn decide(
     let read = read.unwrap_or_else(|| take(codec, codec.input(), &mut given));
     let given = Arc::new(given);
     let _ = tell.send(News::Given(Arc::clone(&given)));
-    let Prepared { setup, conduct, first_factor } = prepare(name, said, config)?;
+    let Prepared { config, conduct, first_factor } = prepare(name, said, config)?;
+    let plan = Plan::of(&config, first_factor.as_ref(), |grants| also(codec, &given, grants));
+    let confined = plan.carry_out();
+    if !codec.is_followed() {
+        // The program that goes on in the place of this one would be held by it as well.
+        let _ = tell.send(News::Plan(plan));
+    }
     let _ = tell.send(News::Conduct(conduct.clone()));
+    let setup = Setup::of(config)?;
     let inbound = match read.and_then(|()| codec.read(&given, &conduct)) {
         Ok(request) => Inbound::Decide { id: None, request: Box::new(request), unknown: Vec::new() },
         Err(fault) => Inbound::Flawed { id: None, fault },
@@ -238,7 +251,17 @@ fn decide(
     let protocol = Arc::new(Once::new(inbound, present, move |answered| drop(answer.send(News::Answered(answered)))));
     let streams = || Ok((input, OwnedFd::from(File::options().write(true).open("/dev/null")?)));
     let deadline = clock::left(began + conduct.wait);
-    serve::converse(setup, clock, Conversation { protocol, streams, deadline, first_factor })
+    serve::converse(setup, clock, Conversation { protocol, streams, deadline, first_factor, confined })
+}
+
+/// What is opened when the answer is there.
+fn also(codec: &dyn OneShot, given: &Given, grants: &mut Grants) {
+    grants.keep.extend(codec.places(given).iter().map(|path| around(path)));
+    if codec.half(&given.arguments) != Half::Whole {
+        grants.keep.insert(Place::directory(given));
+        // When the process that asks began.
+        grants.read.insert("/proc".into());
+    }
 }
 
 /// Reads what there is to read into `given`.
