@@ -9,6 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::RangedU64ValueParser;
+
 use super::AdminError;
 use crate::clock::Clock;
 use crate::config::gateway::FirstFactor;
@@ -16,10 +18,28 @@ use crate::engine::Engine;
 use crate::gateway::Protocol;
 use crate::gateway::json::Native;
 use crate::log::Log;
+use crate::serve::listen;
+use crate::serve::socket::{Socket, SocketError};
 use crate::serve::stream::Stream;
 use crate::serve::{self, Serving};
 use crate::setup::Setup;
 use crate::store::{self, Store};
+
+/// What `serve` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Serve whoever connects to this Unix socket, which is made, until SIGTERM
+    #[arg(long, value_name = "PATH", conflicts_with = "socket_activation")]
+    listen: Option<PathBuf>,
+
+    /// The same on the socket that systemd hands over (LISTEN_FDS)
+    #[arg(long)]
+    socket_activation: bool,
+
+    /// How many connections are served at once; further ones wait
+    #[arg(long, value_name = "COUNT", default_value_t = 256, value_parser = RangedU64ValueParser::<usize>::new().range(1..=16_384))]
+    connections: usize,
+}
 
 /// The configuration, where the command line is exactly `serve --config PATH`: a gateway starts it for each login, and the
 /// general parser costs as much as the verification.
@@ -30,9 +50,35 @@ pub fn quick(arguments: &[OsString]) -> Option<PathBuf> {
     }
 }
 
-/// Serves in the native protocol until the end of input.
-pub fn run(config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
+/// Serves in the native protocol: standard input until its end, or whoever connects to a socket.
+pub fn run(args: &Args, config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
+    let Args { listen, socket_activation, connections } = args;
+    match (listen, socket_activation) {
+        (Some(path), _) => listen_on(config, clock, *connections, async || Socket::bind(path).await),
+        (None, true) => listen_on(config, clock, *connections, async || Socket::handed_over()),
+        (None, false) => run_standard(config, clock),
+    }
+}
+
+/// Serves standard input in the native protocol until its end.
+pub fn run_standard(config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
     serve(Setup::open(config)?, clock, Arc::new(Native))
+}
+
+fn listen_on(
+    config: &Path,
+    clock: Clock,
+    connections: usize,
+    socket: impl AsyncFnOnce() -> Result<Socket, SocketError>,
+) -> Result<ExitCode, AdminError> {
+    let setup = Setup::open(config)?;
+    let deadline = Duration::from_secs(setup.config.plugin.deadline.0);
+    let terms = Terms { protocol: Arc::new(Native), deadline, first_factor: None };
+    with_engine(setup, clock, terms, async |serving| {
+        let socket = socket().await.map_err(|error| AdminError::Failed(error.to_string()))?;
+        Ok(listen::run(serving, socket, connections).await?)
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Serves in the language of `protocol` until the end of standard input.
@@ -63,8 +109,32 @@ pub fn converse(
     clock: Clock,
     conversation: Conversation<impl FnOnce() -> io::Result<(OwnedFd, OwnedFd)>>,
 ) -> Result<(), AdminError> {
-    let Setup { config, sealer, store } = setup;
     let Conversation { protocol, streams, deadline, first_factor } = conversation;
+    with_engine(setup, clock, Terms { protocol, deadline, first_factor }, async |serving| {
+        let served = async {
+            let (input, output) = streams()?;
+            serve::run(serving, Stream::reader(input)?, Stream::writer(output)?).await
+        };
+        served.await.map_err(|error| AdminError::Failed(format!("standard input and output cannot be served: {error}")))
+    })
+}
+
+/// How it is served, over whatever.
+struct Terms {
+    protocol: Arc<dyn Protocol + Send + Sync>,
+    deadline: Duration,
+    first_factor: Option<FirstFactor>,
+}
+
+/// Has `serve` serve with the one engine of this process.
+fn with_engine(
+    setup: Setup,
+    clock: Clock,
+    terms: Terms,
+    serve: impl AsyncFnOnce(Serving<'_>) -> Result<(), AdminError>,
+) -> Result<(), AdminError> {
+    let Setup { config, sealer, store } = setup;
+    let Terms { protocol, deadline, first_factor } = terms;
     let log = Log::start(&config)?;
     for warning in config.warnings() {
         tracing::warn!(%warning, "plugin.ini may be meant otherwise");
@@ -75,11 +145,8 @@ pub fn converse(
         tracing::error!(place, "the program failed; the request is rejected");
     }));
     let engine = Engine::new(&config, Rc::clone(&store) as Rc<dyn Store>, sealer);
-    let failed = |error: io::Error| AdminError::Failed(format!("standard input and output cannot be served: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let served = runtime.block_on(async {
-        let (input, output) = streams()?;
-        let (input, output) = (Stream::reader(input)?, Stream::writer(output)?);
         let serving = Serving {
             engine: &engine,
             protocol,
@@ -90,7 +157,7 @@ pub fn converse(
             clients: config.plugin.clients.0.iter().map(|name| name.section().into_owned()).collect(),
             first_factor,
         };
-        serve::run(serving, input, output).await?;
+        serve(serving).await?;
         // Everything is answered. A log that is not moved now is moved by the next process.
         let _ = store.close(store::Log::Long);
         Ok(())
@@ -98,5 +165,5 @@ pub fn converse(
     log.flush();
     // Nothing that was served needs to be taken apart again.
     std::mem::forget((engine, store, runtime));
-    served.map_err(failed)
+    served
 }
