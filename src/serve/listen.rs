@@ -61,7 +61,7 @@ pub async fn run(serving: Serving<'_>, socket: Socket, connections: usize) -> io
                 door.listener = None;
             }
             _ = hangup.recv() => serving.log.reopen(),
-            Some(()) = talking.next(), if !talking.is_empty() => chores.extend(serving.engine.take_chores()),
+            Some(()) = talking.next(), if !talking.is_empty() => {}
             Some(chore) = leaving.recv() => chores.push(chore),
             Some(()) = chores.next(), if !chores.is_empty() => {}
             accepted = door.accept(), if has_room && opens.is_none() => {
@@ -74,14 +74,20 @@ pub async fn run(serving: Serving<'_>, socket: Socket, connections: usize) -> io
             }
             () = sleep_until(opens), if opens.is_some() => door.opens = None,
         }
+        // Chores leave others, and so does a conversation that fails.
+        chores.extend(serving.engine.take_chores());
         serving.log.flush();
     }
-    chores.extend(serving.engine.take_chores());
     while let Ok(chore) = leaving.try_recv() {
         chores.push(chore);
     }
+    let done = async {
+        while chores.next().await.is_some() {
+            chores.extend(serving.engine.take_chores());
+        }
+    };
     // Whatever is not done then ends by itself at its service.
-    let _ = tokio::time::timeout(CHORES, async { while chores.next().await.is_some() {} }).await;
+    let _ = tokio::time::timeout(CHORES, done).await;
     Ok(())
 }
 
