@@ -35,7 +35,7 @@ use crate::domain::claimant::{Claimant, MfaIdentity};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::foreign::Foreign;
 use crate::domain::outcome::{ClientState, Denial, Factor, OTP, Prompt, Proof};
-use crate::domain::request::{Kind, Request, SessionCookie};
+use crate::domain::request::{Conversation, Kind, Request, SessionCookie};
 use crate::domain::time::Moment;
 use crate::domain::verdict::{Footing, Reject, Sent, Verdict};
 use crate::policy::{collect, identify};
@@ -185,9 +185,9 @@ impl Engine {
         self.pushes.take_chores()
     }
 
-    /// Ends the pushes of requests that came before `before`: the gateway has gone.
-    pub fn hang_up(&self, before: Instant) {
-        self.pushes.hang_up(before);
+    /// Takes back the pushes of the requests of `conversation` that came before `before`: the gateway has gone.
+    pub fn hang_up(&self, conversation: Conversation, before: Instant) {
+        self.pushes.hang_up(conversation, before);
     }
 
     /// Sends no more pushes: nobody will wait for them.

@@ -4,10 +4,13 @@
 //! only then answered. A fault or a panic in one request is one reject. Whoever does not read his answers is not read
 //! from either, so that no memory grows.
 
+pub mod connect;
 mod exposition;
 mod first_factor;
 pub mod frames;
+pub mod listen;
 pub mod once;
+pub mod socket;
 pub mod stream;
 mod watchdog;
 
@@ -32,19 +35,20 @@ use crate::domain::action::{Act, Told};
 use crate::domain::fault::Fault;
 use crate::domain::foreign::Foreign;
 use crate::domain::outcome::Denial;
-use crate::domain::request::{Beginning, Kind, Request, SessionCookie};
+use crate::domain::request::{Beginning, Conversation, Kind, Request, SessionCookie};
 use crate::domain::time::Moment;
 use crate::domain::verdict::{Reject, Sent, Verdict};
 use crate::engine::{Call, Chore, CookieState, Decision, Engine, Trial, store_fault};
 use crate::gateway::{Greeting, Inbound, Protocol, RequestId, Said, too_long};
-use crate::log::{Facts, Log, audit};
+use crate::log::{Facts, Log, Peer, audit};
 use crate::metrics::Metrics;
 use crate::store::{Mark, StoreError};
 use exposition::Exposition;
 pub use exposition::finish;
 use frames::{Frame, Frames};
 use stream::Stream;
-use watchdog::Watchdog;
+use tokio::sync::mpsc::UnboundedSender;
+use watchdog::{Afterwards, Watch, Watchdog};
 
 /// How many bytes of answers may wait for a reader before nothing more is read.
 const UNREAD: usize = 256 * 1024;
@@ -63,6 +67,7 @@ const GATHERED: usize = 256;
 const NAMED: usize = 64;
 
 /// What a server needs besides its engine.
+#[derive(Clone)]
 pub struct Serving<'a> {
     pub engine: &'a Engine,
     pub protocol: Arc<dyn Protocol + Send + Sync>,
@@ -93,11 +98,38 @@ pub enum End {
 /// # Errors
 /// Where the streams or signals cannot be waited for.
 pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Result<End> {
-    let watchdog = Watchdog::start(&output, Arc::clone(&serving.protocol))?;
+    let watch = Watchdog::start(Arc::clone(&serving.protocol), Afterwards::Ends)?.over(0, &output)?;
+    let signals = Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup: Some(signal(SignalKind::hangup())?),
+    };
+    let exposition = serving.metrics.clone().map(Exposition::new);
+    let conversation = Conversation::default();
+    let alone = Setting { conversation, peer: None, watch, chores: Chores::Own(None), signals, exposition };
+    converse(serving, alone, input, output).await
+}
+
+/// In what a conversation takes place.
+struct Setting {
+    conversation: Conversation,
+    /// Who is at the other end, where the kernel tells.
+    peer: Option<Peer>,
+    watch: Watch,
+    chores: Chores,
+    signals: Signals,
+    /// Where nobody else has the figures of this process written.
+    exposition: Option<Exposition>,
+}
+
+async fn converse(serving: Serving<'_>, setting: Setting, input: Stream, output: Stream) -> io::Result<End> {
+    let Setting { conversation, peer, watch, chores, mut signals, exposition } = setting;
     let mut server = Server {
         frames: Frames::new(),
         tasks: FuturesUnordered::new(),
-        chores: None,
+        conversation,
+        peer,
+        chores,
         flights: HashMap::new(),
         next: 0,
         decided: Vec::new(),
@@ -108,21 +140,20 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
         patience: None,
         is_orphaned: false,
         failure: None,
-        watchdog,
-        exposition: serving.metrics.clone().map(Exposition::new),
+        watch,
+        exposition,
         serving,
-    };
-    let mut signals = Signals {
-        terminate: signal(SignalKind::terminate())?,
-        interrupt: signal(SignalKind::interrupt())?,
-        hangup: signal(SignalKind::hangup())?,
     };
     loop {
         server.take_lines();
         if !server.open && server.frames.is_empty() {
-            server.watchdog.close();
+            server.watch.close();
         }
         server.finish_ready().await;
+        if server.has_company() {
+            // What the others have decided meanwhile shares the commit, and nobody's flood holds them up.
+            tokio::task::yield_now().await;
+        }
         if server.gathers() && input.has_more().unwrap_or(false) {
             // What arrived meanwhile shares the commit.
             server.read(&input).await;
@@ -165,7 +196,7 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
     }
     server.end_exposition().await;
     // Whoever still waits here waits for nothing: a gateway that is gone hears no verdict.
-    server.serving.engine.hang_up(Instant::now());
+    server.serving.engine.hang_up(server.conversation, Instant::now());
     server.tasks.clear();
     server.finish_chores().await;
     match server.failure {
@@ -182,7 +213,16 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
+    /// Where nobody else opens the log again.
+    hangup: Option<Signal>,
+}
+
+/// What decisions left to do, such as taking back a push.
+enum Chores {
+    /// Done here, between the answers.
+    Own(Option<FuturesUnordered<Chore>>),
+    /// Done by whoever serves all conversations: it outlives this one.
+    Left(UnboundedSender<Chore>),
 }
 
 /// What is known of a request while it is in flight.
@@ -228,8 +268,9 @@ struct Server<'a> {
     serving: Serving<'a>,
     frames: Frames,
     tasks: FuturesUnordered<Pin<Box<dyn Future<Output = Ended> + 'a>>>,
-    /// What decisions left to do, such as taking back a push.
-    chores: Option<FuturesUnordered<Chore>>,
+    conversation: Conversation,
+    peer: Option<Peer>,
+    chores: Chores,
     flights: HashMap<u64, Flight>,
     next: u64,
     decided: Vec<Decided>,
@@ -244,13 +285,18 @@ struct Server<'a> {
     is_orphaned: bool,
     /// Why the input or the output ended, where it failed.
     failure: Option<io::Error>,
-    watchdog: Watchdog,
+    watch: Watch,
     exposition: Option<Exposition>,
 }
 
 impl<'a> Server<'a> {
     fn has_room(&self) -> bool {
         self.flights.len() < self.serving.max_in_flight && self.decided.len() < GATHERED && self.out.len() < UNREAD
+    }
+
+    /// Whether there may be other conversations.
+    const fn has_company(&self) -> bool {
+        matches!(self.chores, Chores::Left(_))
     }
 
     /// Whether verdicts that are ready wait for others.
@@ -273,7 +319,7 @@ impl<'a> Server<'a> {
         self.open = read > 0;
         if !self.open {
             let before = Instant::now().checked_sub(ONE_SHOT);
-            before.into_iter().for_each(|before| self.serving.engine.hang_up(before));
+            before.into_iter().for_each(|before| self.serving.engine.hang_up(self.conversation, before));
         }
     }
 
@@ -286,15 +332,20 @@ impl<'a> Server<'a> {
     /// Does what was left to do, for a while.
     async fn finish_chores(&mut self) {
         self.take_chores();
-        let Some(mut chores) = self.chores.take() else { return };
+        let Chores::Own(Some(chores)) = &mut self.chores else { return };
         // Whatever is not done then ends by itself at its service.
         let _ = tokio::time::timeout(CHORES, async { while chores.next().await.is_some() {} }).await;
     }
 
     fn take_chores(&mut self) {
         let left = self.serving.engine.take_chores();
-        if !left.is_empty() {
-            self.chores.get_or_insert_default().extend(left);
+        if left.is_empty() {
+            return;
+        }
+        match &mut self.chores {
+            Chores::Own(chores) => chores.get_or_insert_default().extend(left),
+            // Whoever serves all is there for as long as any conversation is.
+            Chores::Left(all) => left.into_iter().for_each(|chore| drop(all.send(chore))),
         }
     }
 
@@ -321,7 +372,7 @@ impl<'a> Server<'a> {
                     self.serving.protocol.write_greeting(id.as_ref(), &greeting, &mut self.out);
                 }
                 Inbound::Flawed { id, fault } => {
-                    let facts = Facts { kind: "invalid", cookie: "none", ..Facts::default() };
+                    let facts = Facts { kind: "invalid", cookie: "none", peer: self.peer, ..Facts::default() };
                     self.answer(id.as_ref(), &facts, &Verdict::Reject(fault.into()));
                 }
             }
@@ -349,6 +400,7 @@ impl<'a> Server<'a> {
     }
 
     fn begin(&mut self, id: Option<RequestId>, request: Request) {
+        let request = Request { conversation: self.conversation, ..request };
         let began = Instant::now();
         let allowance = request.deadline.map_or(self.serving.deadline, |d| d.min(self.serving.deadline));
         let moment = self.serving.clock.moment(allowance);
@@ -362,9 +414,9 @@ impl<'a> Server<'a> {
             Some(trial) if !is_behind_password(self.serving.first_factor.as_ref(), &request) => trial.answer(&late),
             Some(_) | None => late,
         };
-        self.watchdog.expect(number, id.as_ref(), &trace, moment.deadline, late);
+        self.watch.expect(number, id.as_ref(), &trace, moment.deadline, late);
         let (abort, registration) = AbortHandle::new_pair();
-        let facts = facts(engine, &request);
+        let facts = Facts { peer: self.peer, ..facts(engine, &request) };
         let first_factor = self.serving.first_factor.clone();
         let task = async move {
             let decided = decide(engine, first_factor.as_ref(), &request, moment);
@@ -474,7 +526,7 @@ impl<'a> Server<'a> {
                 // What is not in the store is not told.
                 *challenge = None;
             }
-            if self.watchdog.has_answered(*number) {
+            if self.watch.has_answered(*number) {
                 *verdict = Verdict::Reject(late().into());
                 answered.push(*number);
             }
@@ -489,7 +541,7 @@ impl<'a> Server<'a> {
         for Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, sent, trial, mark: _ } in
             decided
         {
-            if self.watchdog.claim(number) {
+            if self.watch.claim(number) {
                 let verdict = said(trial.as_ref(), &verdict);
                 let challenge = challenge.as_ref();
                 let said = Said { verdict: &verdict, trace: &trace, session_cookie: &session_cookie, challenge, sent };
@@ -512,7 +564,7 @@ impl<'a> Server<'a> {
             return Ok(());
         }
         self.serving.log.flush();
-        let written = self.watchdog.write(&self.out, |bytes| output.write_some(bytes))?;
+        let written = self.watch.write(&self.out, |bytes| output.write_some(bytes))?;
         self.out.drain(..written);
         Ok(())
     }
@@ -534,11 +586,12 @@ impl<'a> Server<'a> {
                 }
             }
             () = next_exposition(&mut self.exposition) => self.serving.log.flush(),
-            () = next_chore(&mut self.chores), if self.chores.as_ref().is_some_and(|chores| !chores.is_empty()) => {}
+            () = next_chore(&mut self.chores), if self.chores.are_waiting() => {}
             ready = output.writable(), if !self.out.is_empty() => ready?,
             _ = signals.terminate.recv() => self.stop()?,
             _ = signals.interrupt.recv() => self.stop()?,
-            _ = signals.hangup.recv() => self.serving.log.reopen(),
+            () = heard(&mut signals.hangup), if signals.hangup.is_some() => self.serving.log.reopen(),
+            () = output.abandoned(), if self.has_company() && !self.open => return Err(io::ErrorKind::BrokenPipe.into()),
             () = tokio::time::sleep_until(patience.unwrap_or_else(Instant::now).into()), if patience.is_some() => {
                 return Err(unread());
             }
@@ -554,7 +607,7 @@ impl<'a> Server<'a> {
         let now = Instant::now();
         self.patience = Some(now + self.serving.deadline);
         // Nobody waits for a phone after the end was asked for.
-        self.serving.engine.hang_up(now);
+        self.serving.engine.hang_up(self.conversation, now);
         self.serving.engine.end_pushes();
         if self.open {
             self.open = false;
@@ -575,9 +628,21 @@ async fn next_exposition(exposition: &mut Option<Exposition>) {
     }
 }
 
-async fn next_chore(chores: &mut Option<FuturesUnordered<Chore>>) {
-    if let Some(chores) = chores {
+impl Chores {
+    fn are_waiting(&self) -> bool {
+        matches!(self, Self::Own(Some(chores)) if !chores.is_empty())
+    }
+}
+
+async fn next_chore(chores: &mut Chores) {
+    if let Chores::Own(Some(chores)) = chores {
         chores.next().await;
+    }
+}
+
+async fn heard(signal: &mut Option<Signal>) {
+    if let Some(signal) = signal {
+        signal.recv().await;
     }
 }
 
@@ -671,6 +736,7 @@ pub fn facts(engine: &Engine, request: &Request) -> Facts {
         purpose: purpose.map(|purpose| purpose.as_str().to_owned()),
         cookie: "none",
         answered: None,
+        peer: None,
     }
 }
 

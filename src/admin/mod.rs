@@ -7,6 +7,7 @@ mod backup;
 mod challenge;
 mod check;
 mod client;
+mod connect;
 mod demo;
 mod desk;
 mod doctor;
@@ -75,7 +76,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Answer requests on standard input with verdicts on standard output (protocol.md)
-    Serve,
+    Serve(serve::Args),
+    /// Pass requests on to a process that serves a socket: for a gateway that may read neither key nor store
+    Connect(connect::Args),
     /// Answer the requests of a gateway that speaks its own language (docs/gateways)
     Gateway(gateway::Args),
     /// Make a configuration, a master key and an empty store in DIR
@@ -194,7 +197,10 @@ pub fn main() -> ExitCode {
     confine::guard_memory();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if let Some(config) = serve::quick(&arguments) {
-        return finish(serve::run(&config, Clock::System));
+        return finish(serve::run_standard(&config, Clock::System));
+    }
+    if let Some(args) = connect::quick(&arguments) {
+        return finish(connect::run(args));
     }
     if let Some((args, config)) = gateway::quick(&arguments) {
         return finish(gateway::run(args, &config, Clock::System));
@@ -222,7 +228,8 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
     let clock = Clock::System;
     let out = &mut io::stdout().lock();
     match cli.command {
-        Command::Serve => return serve::run(&config, clock),
+        Command::Serve(args) => return serve::run(&args, &config, clock),
+        Command::Connect(args) => return connect::run(args),
         Command::Gateway(args) => return gateway::run(args, &config, clock),
         Command::Init(args) => init::run(&args, out),
         Command::Enroll(args) => enroll::run(&args, &config, clock, out),

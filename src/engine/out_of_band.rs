@@ -82,7 +82,7 @@ impl Engine {
         for round in 0.. {
             match self.pushes.running(subscriber, story.owner()) {
                 Some(true) if story.errand.shares_push() => {
-                    let Some(ended) = self.pushes.join(subscriber, until).await else { continue };
+                    let Some(ended) = self.pushes.join(subscriber, story.asker()).await else { continue };
                     return self.ended(story, &ended).await;
                 }
                 Some(_) => return Err(End::Denied(Denial::PushOutstanding, section())),
@@ -228,18 +228,18 @@ impl Engine {
 
     /// Runs a push whose slot is taken, or joins the one that runs for the same challenge.
     pub(super) async fn run_push(&self, story: &Story<'_>, course: Rc<Course>, begin: Begin) -> Result<Verdict, End> {
-        let (subscriber, until) = (&story.origin.subscriber, story.moment.until());
+        let subscriber = &story.origin.subscriber;
         let joined = match self.pushes.running(subscriber, story.owner()) {
             Some(true) if story.errand.shares_push() => {
                 self.settle(story).await?;
-                self.pushes.join(subscriber, until).await
+                self.pushes.join(subscriber, story.asker()).await
             }
             Some(true) => return Err(End::Denied(Denial::PushOutstanding, Some(course.client.section().to_owned()))),
             Some(false) | None => None,
         };
         let ended = match joined {
             Some(ended) => ended,
-            None => self.pushes.run(course, begin, until).await,
+            None => self.pushes.run(course, begin, story.asker()).await,
         };
         self.ended(story, &ended).await
     }

@@ -222,7 +222,13 @@ impl<'a> Story<'a> {
         let facts =
             [&facts.protocol, &facts.client_ip, &facts.server_ip, &facts.server_hostname, &facts.server_username];
         let facts = facts.map(Clone::clone);
-        Some(pushes::Known { subscriber: self.owner.clone(), session, name, facts, handle })
+        let (conversation, subscriber) = (self.request.conversation, self.owner.clone());
+        Some(pushes::Known { conversation, subscriber, session, name, facts, handle })
+    }
+
+    /// Who waits for a push of it.
+    pub fn asker(&self) -> pushes::Asker {
+        pushes::Asker { conversation: self.request.conversation, moment: self.moment }
     }
 }
 
