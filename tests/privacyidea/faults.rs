@@ -34,11 +34,11 @@ fn hold(fault: &Fault, ca: &str) {
     let start = Instant::now();
     let answer = Login::new(&home, "alice").types("755224");
     let took = start.elapsed();
-    let name = &fault.name;
+    let name = fault.fault.name;
     let class = answer.error.as_ref().map_or("accepted", |error| error.class.as_str());
-    assert_eq!(class, fault.class, "{name}: {answer:?}");
+    assert_eq!(class, fault.fault.class.word(), "{name}: {answer:?}");
     assert!(took < DEADLINE + SLACK, "{name}: {took:?}");
     assert!(!format!("{answer:?}{}", home.log()).contains("755224"), "{name}: {answer:?}");
-    let asked = fault.web().map_or(0, |web| web.requests().len());
-    assert!(asked <= 1 && fault.asked_elsewhere() == 0, "{name}: {asked} requests");
+    let counts = fault.counts();
+    assert!(counts.calls <= 1 && counts.elsewhere == 0, "{name}: {counts:?}");
 }
