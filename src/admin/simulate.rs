@@ -20,6 +20,7 @@ use crate::simulate::{Accept, Event, FAULTS, Fault, Over, Play, Scene, SimulateE
 /// What is kept in a directory that is named, or in a temporary one.
 const CA_FILE: &str = "simulate-ca.pem";
 const CA_KEY_FILE: &str = "simulate-ca.key";
+const SIGNATURE_KEY_FILE: &str = "simulate-signature.pem";
 
 /// What `simulate` takes.
 #[derive(Debug, clap::Args)]
@@ -34,7 +35,7 @@ pub struct Args {
     fault: Option<String>,
 
     /// Show every fault, with the class and the code of the verdict that belongs to it
-    #[arg(long, conflicts_with_all = ["fault", "client", "listen", "any_address", "host", "plain", "keep"])]
+    #[arg(long, conflicts_with_all = ["fault", "client", "listen", "any_address", "host", "plain", "after", "keep"])]
     list: bool,
 
     /// Which service is played: http, privacyidea, duo, okta, yubico, oidc or notify
@@ -56,6 +57,10 @@ pub struct Args {
     /// Speak HTTP without TLS
     #[arg(long)]
     plain: bool,
+
+    /// Answer so many requests as if all were well, before anything goes wrong: a push, say, and then its polls
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    after: usize,
 
     /// Keep the certificate authority in this directory, so that one plugin.ini serves for all faults
     #[arg(long, value_name = "DIR")]
@@ -92,6 +97,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<ExitCode, AdminError> {
         tls: if is_tls { Some(Arc::new(authority(place.path())?)) } else { None },
         listen: args.listen,
         name: args.host.clone().or_else(|| args.listen.ip().is_unspecified().then(|| "127.0.0.1".to_owned())),
+        after: args.after,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(async {
@@ -103,11 +109,8 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<ExitCode, AdminError> {
             let _ = writeln!(io::stderr(), "{name}: {event}");
         };
         let play = Play::bind(fault, &scene, Arc::new(tell)).await.map_err(|error| refused(&error))?;
-        write!(
-            out,
-            "{}",
-            printed(fault, args.client, &play.url, is_tls.then(|| place.path().join(CA_FILE)).as_deref())
-        )?;
+        let way = way(place.path(), &play, is_tls)?;
+        write!(out, "{}", printed(fault, args.client, &play.url, &way))?;
         out.flush()?;
         tokio::select! {
             () = play.run() => {}
@@ -144,30 +147,42 @@ fn list(out: &mut impl Write) -> Result<(), AdminError> {
     Ok(())
 }
 
+/// How the service is reached and believed: the options for that, and the files that they name.
+fn way(place: &Path, play: &Play, is_tls: bool) -> Result<String, AdminError> {
+    let mut way = if is_tls {
+        format!("ca_file = {}\n", place.join(CA_FILE).display())
+    } else {
+        "allow_insecure_http = yes\n".to_owned()
+    };
+    if let Some(key) = &play.key {
+        let file = place.join(SIGNATURE_KEY_FILE);
+        std::fs::write(&file, key)?;
+        way += &format!("signature_key = {}\n", file.display());
+    }
+    Ok(way)
+}
+
 /// What is put into plugin.ini, and what must come of it.
-fn printed(fault: &Fault, guise: Guise, url: &str, ca: Option<&Path>) -> String {
+fn printed(fault: &Fault, guise: Guise, url: &str, way: &str) -> String {
     let Fault { name, what, class, reach, code, .. } = fault;
     let (section, options, more) = (guise.section(), guise.options(url), guise.more());
     let open = match reach {
         Reach::NotSent => "; on_unreachable may say otherwise",
         Reach::Sent | Reach::Answered => "",
     };
-    let way = match ca {
-        Some(ca) => format!("ca_file = {}\n", ca.display()),
-        None => "allow_insecure_http = yes\n".to_owned(),
-    };
     let enter = if guise.is_asked_by_enter() { "Enter" } else { "" };
     let typed = [enter, guise.code().unwrap_or_default()].into_iter().filter(|text| !text.is_empty());
     let typed = typed.collect::<Vec<_>>().join(" or ");
     let session = match guise {
         Guise::Notify => {
-            "# alice must have a target (docs/clients/notify.md): the service that is named there is the one to replace.\n"
+            "# url and ca_file go into the section of yours where alice has a target (docs/clients/notify.md)\n"
         }
         Guise::Http | Guise::Privacyidea | Guise::Duo | Guise::Okta | Guise::Yubico | Guise::Oidc => "",
     };
     format!(
         "# {name}: {what}\n# expected: reject, {}/{code}{open}\n# to be asked: alice, {typed}\n{session}\
-         # in [plugin]: clients = {section}\n\n[{section}]\n{options}{way}{more}",
+         # in [plugin]: clients = {section}\n\n[{section}]\n{options}{way}{more}\n\
+         # {name} is played until SIGINT or SIGTERM\n",
         class.word(),
     )
 }

@@ -32,7 +32,7 @@ pub struct Fault {
     pub class: Class,
     /// How far the request came.
     pub reach: Reach,
-    /// The code of the verdict, of a client that says no more than the HTTP layer; others may have a word of their own.
+    /// The code of the verdict of an `[http NAME]` over TLS; other clients may have a word of their own.
     pub code: &'static str,
     pub(super) act: Act,
 }
@@ -142,7 +142,7 @@ pub static FAULTS: &[Fault] = &[
     fault("no-such-name", &AWAY, "name_resolution", Act::Nowhere, "the name of the service has no address"),
     fault("refused", &AWAY, "connection_refused", Act::Refuse, "nobody listens on the port"),
     fault("blackhole", &AWAY, "connect_timeout", Act::Blackhole, "no connection comes about, and nobody says so"),
-    fault("silent-port", &LOST, "read_timeout", Act::Meet(Meeting::Silence), "takes the connection and never says anything"),
+    fault("silent-port", &LOST, "tls_timeout", Act::Meet(Meeting::Silence), "takes the connection and never says anything"),
     fault("closed-port", &LOST, "connection_lost", Act::Meet(Meeting::Close), "takes the connection and closes it"),
     fault("reset-port", &LOST, "connection_lost", Act::Meet(Meeting::Reset), "resets the connection at its first byte"),
     // TLS.
@@ -184,7 +184,7 @@ pub static FAULTS: &[Fault] = &[
     fault("redirect-307", &BROKEN, "redirected", Act::Elsewhere(307), "the same"),
     fault("redirect-308", &BROKEN, "redirected", Act::Elsewhere(308), "the same"),
     fault("redirect-loop", &BROKEN, "redirected", Act::Around, "sends to itself"),
-    fault("status-204", &BROKEN, "unexpected_answer", Act::Say(|_| Some(Response::empty(204))), "status 204, and no body"),
+    fault("status-204", &BROKEN, "not_json", Act::Say(|_| Some(Response::empty(204))), "status 204, and no body"),
     fault("status-400", &BROKEN, "http_status", Act::Say(|a| Some(a.clone().status(400))), "status 400"),
     fault("status-401", &BROKEN, "credentials_refused", Act::Say(|a| Some(a.clone().status(401))), "status 401"),
     fault("status-403", &BROKEN, "credentials_refused", Act::Say(|a| Some(a.clone().status(403))), "status 403"),

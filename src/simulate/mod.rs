@@ -7,10 +7,11 @@ pub mod authority;
 pub mod catalogue;
 pub mod compress;
 pub mod guise;
+mod house;
 pub mod misbehave;
+mod play;
 mod request;
 pub mod response;
-mod server;
 pub mod signed;
 mod spoil;
 
@@ -19,7 +20,8 @@ use std::io;
 use thiserror::Error;
 
 pub use catalogue::{FAULTS, Fault, Over};
-pub use server::{Accept, Counts, Event, Play, Scene};
+pub use house::{Counts, Event, Tell};
+pub use play::{Accept, Play, Scene};
 
 /// Why a fault cannot be played.
 #[derive(Debug, Error)]

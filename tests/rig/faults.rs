@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use countersign::simulate;
-use countersign::simulate::{Accept, Counts, Event, FAULTS, Over, Play, Scene, SimulateError};
+use countersign::simulate::{Accept, Counts, Event, FAULTS, Play, Scene, SimulateError};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -16,6 +16,9 @@ use super::http::Response;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
+/// Those that never end, but by the client's patience. Any other takes as long as a busy machine makes it.
+pub const ENDLESS: [&str; 5] = ["blackhole", "silent-port", "silence", "dripping-head", "dripping-body"];
+
 fn runtime() -> Runtime {
     runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
@@ -25,6 +28,8 @@ pub struct Fault {
     pub fault: &'static simulate::Fault,
     /// Where it happens: scheme, host and port.
     pub url: String,
+    /// The public key in PEM that plugin.ini has to name a file of.
+    pub key: Option<String>,
     counts: watch::Receiver<Counts>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -33,8 +38,18 @@ pub struct Fault {
 impl Fault {
     /// `fault`, over TLS with certificates of `authority`, or over plain TCP; `None` where it does not fit.
     pub fn start(fault: &'static simulate::Fault, authority: Option<&Authority>, accept: Accept) -> Option<Self> {
+        Self::start_after(0, fault, authority, accept)
+    }
+
+    /// The same, after so many requests that got `accept`.
+    pub fn start_after(
+        after: usize,
+        fault: &'static simulate::Fault,
+        authority: Option<&Authority>,
+        accept: Accept,
+    ) -> Option<Self> {
         let tls = authority.map(|authority| Arc::clone(&authority.made));
-        let scene = Scene { accept, tls, listen: (LOOPBACK, 0).into(), name: None };
+        let scene = Scene { accept, tls, listen: (LOOPBACK, 0).into(), name: None, after };
         let runtime = runtime();
         let tell = Arc::new(|_: &Event| {});
         let play = match runtime.block_on(Play::bind(fault, &scene, tell)) {
@@ -42,7 +57,7 @@ impl Fault {
             Err(SimulateError::Unfit(_)) => return None,
             Err(error) => panic!("{}: {error}", fault.name),
         };
-        let (url, counts) = (play.url.clone(), play.counts.clone());
+        let (url, key, counts) = (play.url.clone(), play.key.clone(), play.counts.clone());
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             // Whatever is under way goes with the runtime.
@@ -53,7 +68,12 @@ impl Fault {
                 }
             });
         });
-        Some(Self { fault, url, counts, stop: Some(stop), thread: Some(thread) })
+        Some(Self { fault, url, key, counts, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Whether only the client's patience ends it.
+    pub fn is_endless(&self) -> bool {
+        ENDLESS.contains(&self.fault.name)
     }
 
     /// Address and port.
@@ -91,11 +111,6 @@ impl Drop for Fault {
 /// `accept` is an answer that would let somebody in. Wherever there is an answer at all, it is that one, spoilt.
 pub fn faults(authority: Option<&Authority>, accept: &Response) -> Vec<Fault> {
     FAULTS.iter().filter_map(|fault| Fault::start(fault, authority, Accept::Same(accept.clone()))).collect()
-}
-
-/// How many of [`FAULTS`] are about connections of this kind.
-pub fn about(over: Over) -> usize {
-    FAULTS.iter().filter(|fault| fault.over() == over).count()
 }
 
 fn named(name: &str) -> Fault {
