@@ -1185,6 +1185,7 @@ fn the_help_of_each_command_tells_its_options() {
         ("keys rotate", &["prepare"]),
         ("keys verify", &[]),
         ("demo", &[]),
+        ("simulate", &["list", "client", "listen", "any-address", "host", "plain", "after", "keep"]),
         ("completions", &[]),
         ("man", &[]),
         // What every command has.

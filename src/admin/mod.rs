@@ -29,8 +29,10 @@ mod proof;
 mod qr;
 mod recovery;
 mod serve;
+mod simulate;
 mod store;
 mod target;
+mod temporary;
 mod unlock;
 
 use std::ffi::OsString;
@@ -133,6 +135,8 @@ enum Command {
     Keys(keys::Command),
     /// Show a whole login: a gateway, a phone and a real child process, in a temporary directory
     Demo,
+    /// Play a service that goes wrong, to see what the gateway makes of it (docs/simulate.md)
+    Simulate(simulate::Args),
     /// Print a completion script for SHELL
     Completions(documents::CompletionsArgs),
     /// Print the manual page, or write one page a command into DIR
@@ -253,6 +257,7 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
         Command::Keys(command) => keys::run(&command, &config, out),
         Command::Store(command) => store::run(&command, &config, clock, out),
         Command::Demo => demo::run(out),
+        Command::Simulate(args) => return simulate::run(&args, out),
         Command::Completions(args) => documents::completions(&args, out),
         Command::Man(args) => documents::man(&args, out),
     }?;
