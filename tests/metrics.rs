@@ -249,7 +249,7 @@ fn what_services_come_to_is_counted() {
     home.set("okta", "api_url", &format!("http://{place}"));
     home.set("okta", "on_unreachable", "accept");
     let opened = home.ask_one(&login(2));
-    assert_eq!(opened.basis.as_deref(), Some("unreachable"), "{opened:?}");
+    assert_eq!(opened.degraded, Some(true), "{opened:?}");
     let text = fs::read_to_string(&file).unwrap();
     let found = series(&text);
     for name in [

@@ -32,8 +32,15 @@ const NOW: u64 = 1_800_000_015;
 const WEEK: u64 = 7 * 24 * 3600;
 const YEAR: u64 = 365 * 24 * 3600;
 
-/// In how many parts of the week guesses are made.
-const PARTS: u64 = 40;
+/// When guesses are made, in seconds from the first on: a moment after each wait of somebody who is heard whenever they can be.
+fn moments() -> Vec<u64> {
+    let waits = (0..10).map(|n| 60 << n).chain(std::iter::repeat(43_200));
+    let later = waits.scan(0, |at, wait| {
+        *at += wait;
+        Some(*at)
+    });
+    std::iter::once(0).chain(later).take_while(|at| *at < WEEK).collect()
+}
 
 /// Where alice logged in before it began.
 const HOME: &str = "198.51.100.7";
@@ -117,10 +124,12 @@ fn of_any_number_of_guesses_few_reach_the_verifier() {
         assert_eq!(home.ask_one(&request(0, "alice", login)).told(), "accept");
         let before = home.log().len();
         let count = given.unwrap_or(if *name == "embedded" { 3000 } else { 600 });
-        let parts = PARTS.min(count / 6).max(1);
-        for part in 0..parts {
-            play(home, &phone, part * (count / parts), count / parts, NOW + part * (WEEK / parts));
+        let moments = moments();
+        let each = count.div_ceil(moments.len() as u64).max(6);
+        for (part, at) in (0..).zip(&moments) {
+            play(home, &phone, part * each, each, NOW + at);
         }
+        let count = each * moments.len() as u64;
         let log = home.log()[before..].to_owned();
         let (reached, kept) = (audited(&log, "wrong_code"), audited(&log, "throttled"));
         let others = audited(&log, "not_enrolled");

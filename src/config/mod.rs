@@ -255,7 +255,7 @@ impl Config {
     /// The budget of an address at which a subscriber succeeded lately.
     pub fn known_rule(&self) -> Option<Known> {
         let t = &self.throttle;
-        (t.known_source.0 > 0).then(|| Known {
+        (t.known_source.0 > 0).then_some(Known {
             remembered: t.known_source.0,
             failures: t.known_failures.0,
             together: t.known_failures_together.0,

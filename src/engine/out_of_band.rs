@@ -253,10 +253,7 @@ impl Engine {
         let said = match &**end {
             push::End::Failed(error) => Err(error.clone()),
             push::End::Verified(_) => Ok("push_verified"),
-            push::End::Denied(denial) => Ok(match denial {
-                Denial::Refused { why, said: _ } => why.code(),
-                _other => "push_ended",
-            }),
+            push::End::Denied(denial) => Ok(denial.code()),
             push::End::Question { prompt: _, id: _ } => Ok("push_shown"),
         };
         story.aside.heard(section, &said, |word| word);

@@ -5,14 +5,15 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
+use crate::clock;
 use crate::metrics::{Counts, Metrics, add_to, read};
 
 /// How often the file is written; how long a process lives before it listens at the socket.
@@ -53,7 +54,7 @@ enum Listening {
 impl Exposition {
     /// That of `metrics`.
     pub fn new(metrics: Rc<Metrics>) -> Self {
-        let next = Instant::now() + EVERY;
+        let next = clock::after(EVERY);
         let listening = if metrics.socket.is_some() { Listening::From(next) } else { Listening::No };
         Self { metrics, next, writing: None, listening, asking: FuturesUnordered::new(), was_told: false }
     }
@@ -63,7 +64,7 @@ impl Exposition {
         let wants_write = self.metrics.file.is_some() && self.writing.is_none() && !self.metrics.is_empty();
         tokio::select! {
             written = joined(&mut self.writing) => self.wrote(written),
-            () = sleep_until(self.next), if wants_write => self.write(),
+            () = sleep_until(self.next.into()), if wants_write => self.write(),
             stream = accepted(&mut self.listening), if self.asking.len() < ASKING => match stream {
                 Some(stream) => self.asking.push(Box::pin(answer(stream, Rc::clone(&self.metrics)))),
                 None => self.listen(),
@@ -82,7 +83,7 @@ impl Exposition {
     }
 
     fn write(&mut self) {
-        self.next = Instant::now() + EVERY;
+        self.next = clock::after(EVERY);
         if let Some(file) = self.metrics.file.clone() {
             let counts = self.metrics.take();
             self.writing = Some(spawn_blocking(move || add_to(&file, counts, TRIES)));
@@ -144,7 +145,7 @@ async fn accepted(listening: &mut Listening) -> Option<UnixStream> {
     match listening {
         Listening::No => std::future::pending().await,
         Listening::From(when) => {
-            sleep_until(*when).await;
+            sleep_until((*when).into()).await;
             None
         }
         Listening::At(listener, _) => loop {
