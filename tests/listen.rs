@@ -479,10 +479,14 @@ fn where_others_could_put_a_socket_of_theirs_none_is_made_and_none_believed() {
     assert!(refused(&home, &socket).contains("chmod go-w"));
     // Whatever would say there.
     let _listener = UnixListener::bind(&socket).unwrap();
-    let done = finish(&mut filter(&socket, &[]), format!("{}\n", request(1, "alice", json!({}))).as_bytes()).ok();
-    let answer = Answer::parse(done.stdout.as_bytes());
-    assert_eq!(answer.told(), "communication_error/instance_absent");
-    assert!(answer.reason().contains("chmod go-w"), "{}", answer.reason());
+    for mode in [0o770, 0o1777] {
+        fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
+        let line = format!("{}\n", request(1, "alice", json!({})));
+        let done = finish(&mut filter(&socket, &[]), line.as_bytes()).ok();
+        let answer = Answer::parse(done.stdout.as_bytes());
+        assert_eq!(answer.told(), "communication_error/instance_absent");
+        assert!(answer.reason().contains("chmod go-w"), "{}", answer.reason());
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use zeroize::{Zeroize, Zeroizing};
@@ -15,7 +15,7 @@ use super::stream::Stream;
 use super::{Traces, UNREAD};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::verdict::Verdict;
-use crate::files;
+use crate::files::{self, Exposure};
 use crate::gateway::json::{Native, answered};
 use crate::gateway::{Inbound, LINE_LIMIT, Protocol, RequestId, Said, too_long};
 
@@ -249,8 +249,9 @@ impl Filter {
 
 impl Link {
     async fn make(Connecting { path, wait: _ }: &Connecting, due: Instant) -> io::Result<Self> {
-        // Where others could put a socket of theirs, whoever answers is not believed.
-        files::check_around(path).map_err(io::Error::other)?;
+        // Where others could put a socket of theirs, as in /tmp, whoever answers is not believed.
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        files::check(directory, Exposure::Readable).map_err(io::Error::other)?;
         let until = due.min(Instant::now() + QUEUE);
         let stream = loop {
             match tokio::net::UnixStream::connect(path).await {
