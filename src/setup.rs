@@ -40,6 +40,29 @@ impl Setup {
         Self::of(Config::load_as(path, reading)?)
     }
 
+    /// Opens what `config` names, to serve: a database that is away is opened once it is back, and until then each verdict says
+    /// that it is away.
+    ///
+    /// # Errors
+    /// As for [`Setup::of`].
+    pub fn to_serve(config: Config) -> Result<Self, Mistakes> {
+        let sealer = sealer(&config)?;
+        let store = match (open(&config)?, &config.plugin.store) {
+            (Err(StoreError::Unreachable(_)), StorePlace::Postgres(url)) => {
+                let Database { place, tls } = database(&config, url)?;
+                let keys = sealer.ids().iter().map(|id| id.0).collect();
+                let store = PostgresStore::open_later(&place, tls, limits(&config), keys);
+                Rc::new(store.map_err(|error| unusable(&config, &error))?) as Rc<dyn Opened>
+            }
+            (opened, _) => {
+                let store = opened.map_err(|error| unusable(&config, &error))?;
+                check_key(&config, &sealer, store.opened_under())?;
+                store
+            }
+        };
+        Ok(Self { config, sealer: Rc::new(sealer), store })
+    }
+
     /// Opens what `config` names.
     ///
     /// # Errors
@@ -68,7 +91,12 @@ pub fn sealer(config: &Config) -> Result<Sealer, Mistake> {
 /// # Errors
 /// Where it cannot be opened, at the option that names it.
 pub fn store(config: &Config) -> Result<Rc<dyn Opened>, Mistake> {
-    let opened = match &config.plugin.store {
+    open(config)?.map_err(|error| unusable(config, &error))
+}
+
+/// The store of `config`, or why there is none; what is wrong with what leads to it is a mistake.
+fn open(config: &Config) -> Result<Result<Rc<dyn Opened>, StoreError>, Mistake> {
+    Ok(match &config.plugin.store {
         StorePlace::Directory(directory) => {
             SqliteStore::open(&config.resolve(directory), limits(config)).map(|store| Rc::new(store) as Rc<dyn Opened>)
         }
@@ -76,8 +104,7 @@ pub fn store(config: &Config) -> Result<Rc<dyn Opened>, Mistake> {
             let Database { place, tls } = database(config, url)?;
             PostgresStore::open(&place, tls, limits(config)).map(|store| Rc::new(store) as Rc<dyn Opened>)
         }
-    };
-    opened.map_err(|error| unusable(config, &error))
+    })
 }
 
 /// The mistake that an unusable store is.

@@ -171,7 +171,7 @@ pub fn run(args: Args, config: &Path, clock: Clock) -> Result<ExitCode, AdminErr
 fn lines(name: Name, said: &Said, helper: SquidHelper, config: &Path, clock: Clock) -> Result<ExitCode, AdminError> {
     let Prepared { config, conduct, first_factor } = prepare(name, said, config)?;
     let confined = Plan::of(&config, first_factor.as_ref(), |_| ()).carry_out();
-    let setup = Setup::of(config)?;
+    let setup = Setup::to_serve(config)?;
     let deadline = conduct.wait;
     let mut key = vec![0; 32];
     let failed = |_| AdminError::Failed("the operating system gives no randomness".into());

@@ -83,7 +83,7 @@ fn listen_on(
     confine::keep_descriptors();
     let config = Config::load(config)?;
     let confined = Plan::of(&config, None, |grants| grants.sockets.extend(directory)).carry_out();
-    let setup = Setup::of(config)?;
+    let setup = Setup::to_serve(config)?;
     let deadline = Duration::from_secs(setup.config.plugin.deadline.0);
     let terms = Terms { protocol: Arc::new(Native), deadline, first_factor: None, confined };
     with_engine(setup, clock, terms, async |serving| {
@@ -96,7 +96,7 @@ fn listen_on(
 /// Serves in the language of `protocol` until the end of standard input.
 pub fn serve(config: Config, clock: Clock, protocol: Arc<dyn Protocol + Send + Sync>) -> Result<ExitCode, AdminError> {
     let confined = Plan::of(&config, None, |_| ()).carry_out();
-    let setup = Setup::of(config)?;
+    let setup = Setup::to_serve(config)?;
     let deadline = Duration::from_secs(setup.config.plugin.deadline.0);
     converse(setup, clock, standard, Terms { protocol, deadline, first_factor: None, confined })?;
     Ok(ExitCode::SUCCESS)

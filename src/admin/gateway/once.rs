@@ -240,7 +240,7 @@ fn decide(
         let _ = tell.send(News::Plan(plan));
     }
     let _ = tell.send(News::Conduct(conduct.clone()));
-    let setup = Setup::of(config)?;
+    let setup = Setup::to_serve(config)?;
     let inbound = match read.and_then(|()| codec.read(&given, &conduct)) {
         Ok(request) => Inbound::Decide { id: None, request: Box::new(request), unknown: Vec::new() },
         Err(fault) => Inbound::Flawed { id: None, fault },

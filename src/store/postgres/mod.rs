@@ -5,6 +5,7 @@
 //! locks for as long as the slowest of them gathers.
 
 mod connect;
+mod entry;
 mod moving;
 mod rows;
 mod schema;
@@ -29,6 +30,7 @@ use crate::domain::outcome::Limit;
 use crate::domain::time::UnixTime;
 use crate::policy::cache::{CacheRule, Remembered};
 pub use connect::{Settings, Where};
+use entry::{Entry, meta};
 pub use moving::Filling;
 use rows::Found;
 use tallies::Tallies;
@@ -38,14 +40,7 @@ use worker::Worker;
 pub struct PostgresStore {
     worker: Worker,
     tallies: Tallies,
-    key_id: [u8; 4],
-}
-
-/// What a database says of the store in it.
-struct Meta {
-    version: i64,
-    salt: [u8; 16],
-    key_id: [u8; 4],
+    entry: Arc<Entry>,
 }
 
 impl PostgresStore {
@@ -54,32 +49,30 @@ impl PostgresStore {
     /// # Errors
     /// Where it is not reached, there is none, or it is of another version than this program's.
     pub fn open(place: &Where, tls: Option<ClientConfig>, limits: Limits) -> Result<Self, StoreError> {
-        let worker = Worker::start(place, tls)?;
-        let missing =
-            || StoreError::Failed("there is no store in this database; make one: countersign store migrate".to_owned());
-        let Meta { version, salt, key_id } = worker.wait(async |tx| meta(tx).await)?.ok_or_else(missing)?;
-        // What is answered has to be there after a crash.
-        let commits = worker.wait(async |tx| {
-            let row = tx.query_opt("SHOW synchronous_commit", &[]).await?;
-            row.map_or(Ok(String::new()), |row| row.try_get::<_, String>(0))
-        })?;
-        if commits == "off" {
-            let text = "the database says synchronous_commit = off: what was used could be used again after a crash; set it \
-                        to on for this user: ALTER ROLE ... SET synchronous_commit = on";
-            return Err(StoreError::Failed(text.into()));
-        }
-        let known = schema::newest();
-        match version {
-            newer if newer > known => Err(StoreError::Failed(format!(
-                "the store's schema version {newer} is newer than {known}, the newest this program knows; install a newer \
-                 countersign"
-            ))),
-            older if older < known => Err(StoreError::Failed(format!(
-                "the store's schema version {older} is older than {known}, which this program needs; run: countersign \
-                 store migrate"
-            ))),
-            _ => Ok(Self { worker, tallies: Tallies { limits, salt, began: Arc::default() }, key_id }),
-        }
+        let worker = Worker::start(place, tls, None)?;
+        let meta = worker.wait(async |tx| entry::look(tx).await)?.usable()?;
+        Ok(Self::with(worker, Arc::new(Entry::found(meta)), limits))
+    }
+
+    /// The store in the database `place`, which is away: opened by whatever is asked of it once it is back. It has to be sealed
+    /// under one of the master keys `keys` then.
+    ///
+    /// # Errors
+    /// Where there can be no thread.
+    pub fn open_later(
+        place: &Where,
+        tls: Option<ClientConfig>,
+        limits: Limits,
+        keys: Vec<[u8; 4]>,
+    ) -> Result<Self, StoreError> {
+        let entry = Arc::new(Entry::unseen(keys));
+        let worker = Worker::start(place, tls, Some(Arc::clone(&entry)))?;
+        Ok(Self::with(worker, entry, limits))
+    }
+
+    fn with(worker: Worker, entry: Arc<Entry>, limits: Limits) -> Self {
+        let tallies = Tallies { limits, entry: Arc::clone(&entry), began: Arc::default() };
+        Self { worker, tallies, entry }
     }
 
     /// Makes a store in the database `place`, sealed under the key `key_id`, or brings the one that is there to the newest
@@ -88,7 +81,7 @@ impl PostgresStore {
     /// # Errors
     /// Where that cannot be done, or the store is newer than this program.
     pub fn migrate(place: &Where, tls: Option<ClientConfig>, key_id: [u8; 4]) -> Result<(i64, i64), StoreError> {
-        let worker = Worker::start(place, tls)?;
+        let worker = Worker::start(place, tls, None)?;
         let mut salt = [0_u8; 16];
         getrandom::fill(&mut salt).map_err(|error| StoreError::Failed(error.to_string()))?;
         let made = worker.wait(async move |tx| {
@@ -126,21 +119,9 @@ impl PostgresStore {
     }
 }
 
-/// What is said of the store; `None` where there is none.
-async fn meta(tx: &deadpool_postgres::Transaction<'_>) -> Result<Option<Meta>, tokio_postgres::Error> {
-    let statement = "SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = 'meta'";
-    if tx.query_opt(statement, &[&schema::SCHEMA]).await?.is_none() {
-        return Ok(None);
-    }
-    let Some(row) = tx.query_opt("SELECT version, salt, key_id FROM meta", &[]).await? else { return Ok(None) };
-    let (salt, key_id): (&[u8], &[u8]) = (row.try_get(1)?, row.try_get(2)?);
-    let (salt, key_id) = (salt.try_into().unwrap_or_default(), key_id.try_into().unwrap_or_default());
-    Ok(Some(Meta { version: row.try_get(0)?, salt, key_id }))
-}
-
 impl Opened for PostgresStore {
     fn opened_under(&self) -> [u8; 4] {
-        self.key_id
+        self.entry.key_id()
     }
 
     fn directory(&self) -> Option<&Path> {

@@ -25,7 +25,7 @@ impl Filling {
     /// # Errors
     /// Where there is a store, or what nobody began to copy; or the database cannot be used.
     pub fn begin(place: &Where, tls: Option<ClientConfig>) -> Result<Self, StoreError> {
-        let worker = Worker::start(place, tls)?;
+        let worker = Worker::start(place, tls, None)?;
         let mut claim = [0_u8; 16];
         getrandom::fill(&mut claim).map_err(|error| StoreError::Failed(error.to_string()))?;
         let in_the_way = worker.wait(async move |tx| {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use deadpool_postgres::Transaction;
 use tokio_postgres::{Error, Row};
 
+use super::entry::Entry;
 use super::rows::{Parameters, execute, integer, put, query, query_opt, time};
 use crate::domain::claimant::Subscriber;
 use crate::domain::outcome::Limit;
@@ -28,7 +29,8 @@ const KNOWN: i16 = 3;
 #[derive(Clone, Debug)]
 pub struct Tallies {
     pub limits: Limits,
-    pub salt: [u8; 16],
+    /// Has what names are hashed with.
+    pub entry: Arc<Entry>,
     /// How many waits began, until somebody asks.
     pub began: Arc<AtomicU64>,
 }
@@ -126,8 +128,8 @@ impl Tallies {
         now: UnixTime,
     ) -> Result<Option<(Key, Tally)>, Error> {
         let Some((known, source)) = known_at(&self.limits, origin) else { return Ok(None) };
-        let key = known_key(&self.salt, &origin.subscriber, source);
-        let (first, last) = known_range(&self.salt, &origin.subscriber);
+        let key = known_key(&self.entry.salt(), &origin.subscriber, source);
+        let (first, last) = known_range(&self.entry.salt(), &origin.subscriber);
         // Whoever counts holds the subscriber's own row, and nobody else changes these.
         let statement =
             "SELECT failures, last, expires, key FROM throttle WHERE key BETWEEN $1 AND $2 AND lasting = $3";
@@ -154,7 +156,7 @@ impl Tallies {
         if credit == Credit::Refund && !may_be_there {
             return Ok(());
         }
-        let key = known_key(&self.salt, &origin.subscriber, source);
+        let key = known_key(&self.entry.salt(), &origin.subscriber, source);
         let statement = "SELECT failures, last, expires FROM throttle WHERE key = $1 FOR UPDATE";
         let stored = query_opt(tx, statement, &[&key.as_slice()]).await?.as_ref().map(known_place).transpose()?;
         let next = match credit {
@@ -171,7 +173,7 @@ impl Tallies {
 
     /// Forgets where `subscriber` succeeded.
     pub async fn forget_known(&self, tx: &Transaction<'_>, subscriber: &Subscriber) -> Result<(), Error> {
-        let (first, last) = known_range(&self.salt, subscriber);
+        let (first, last) = known_range(&self.entry.salt(), subscriber);
         let statement = "DELETE FROM throttle WHERE key BETWEEN $1 AND $2 AND lasting = $3";
         execute(tx, statement, &[&first.as_slice(), &last.as_slice(), &KNOWN]).await.map(drop)
     }
@@ -180,12 +182,12 @@ impl Tallies {
     pub async fn unlock(&self, tx: &Transaction<'_>, limit: Limit, name: &str) -> Result<bool, Error> {
         let mut had = false;
         for counter in [Counter::Codes, Counter::LookUp] {
-            let key = key(&self.salt, limit, counter, name);
+            let key = key(&self.entry.salt(), limit, counter, name);
             had |= execute(tx, "DELETE FROM throttle WHERE key = $1", &[&key.as_slice()]).await? > 0;
         }
         if limit == Limit::Subscriber {
             // They stay known where they are.
-            let (first, last) = known_range(&self.salt, &Subscriber::canonical(name));
+            let (first, last) = known_range(&self.entry.salt(), &Subscriber::canonical(name));
             let statement =
                 "UPDATE throttle SET failures = 0 WHERE key BETWEEN $1 AND $2 AND lasting = $3 AND failures > 0";
             had |= execute(tx, statement, &[&first.as_slice(), &last.as_slice(), &KNOWN]).await? > 0;
@@ -260,7 +262,7 @@ impl Tallies {
 
     fn places(&self, origin: &Origin) -> impl Iterator<Item = Place> {
         counted(origin).map(|(limit, name)| Place {
-            key: key(&self.salt, limit, origin.counter, name),
+            key: key(&self.entry.salt(), limit, origin.counter, name),
             limit,
             subscriber: matches!(limit, Limit::Subscriber).then(|| name.to_owned()),
         })

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, SqlState};
 
 use super::connect::Where;
+use super::entry::{self, Entry};
 use crate::clock;
 use crate::store::{Answer, StoreError};
 
@@ -36,14 +38,16 @@ pub struct Worker {
     /// How long a transaction may take, from its first word to the answer to its last: whoever said nothing until then says
     /// nothing any more.
     limit: Duration,
+    /// The store, where nobody has looked at it yet: that comes before anything else.
+    unseen: Option<Arc<Entry>>,
 }
 
 impl Worker {
-    /// Starts one for `place`. Nothing is connected before something is asked.
+    /// Starts one for `place`. Nothing is connected before something is asked; where the store is `unseen`, it is looked at then.
     ///
     /// # Errors
     /// Where there can be no thread.
-    pub fn start(place: &Where, tls: Option<ClientConfig>) -> Result<Self, StoreError> {
+    pub fn start(place: &Where, tls: Option<ClientConfig>, unseen: Option<Arc<Entry>>) -> Result<Self, StoreError> {
         let manager = Manager::from_connect(
             place.config().clone(),
             place.way(tls),
@@ -73,7 +77,7 @@ impl Worker {
                 });
             })
             .map_err(failed)?;
-        Ok(Self { jobs, limit: place.patience.saturating_add(place.statement) })
+        Ok(Self { jobs, limit: place.patience.saturating_add(place.statement), unseen })
     }
 
     /// As [`Worker::run`], for whoever has no runtime.
@@ -85,11 +89,11 @@ impl Worker {
         operation: impl AsyncFn(&Transaction<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (tell, told) = std::sync::mpsc::channel();
-        let limit = self.limit;
+        let (limit, unseen) = (self.limit, self.unseen.clone());
         let job: Job = Box::new(move |pool| {
             Box::pin(async move {
                 let (stay, _told) = oneshot::channel();
-                let _ = tell.send(until_done(&pool, &stay, limit, operation).await);
+                let _ = tell.send(until_done(&pool, &stay, limit, unseen, operation).await);
             })
         });
         let ended = || StoreError::Failed("the thread of the database has ended".into());
@@ -104,10 +108,10 @@ impl Worker {
         operation: impl AsyncFn(&Transaction<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Answer<'a, T> {
         let (tell, told) = oneshot::channel();
-        let limit = self.limit;
+        let (limit, unseen) = (self.limit, self.unseen.clone());
         let job: Job = Box::new(move |pool| {
             Box::pin(async move {
-                let answer = until_done(&pool, &tell, limit, operation).await;
+                let answer = until_done(&pool, &tell, limit, unseen, operation).await;
                 // Where nobody waits any more, nobody is told.
                 let _ = tell.send(answer);
             })
@@ -125,19 +129,29 @@ async fn until_done<T>(
     pool: &Pool,
     tell: &oneshot::Sender<Result<T, StoreError>>,
     limit: Duration,
+    unseen: Option<Arc<Entry>>,
     operation: impl AsyncFn(&Transaction<'_>) -> Result<T, Error>,
 ) -> Result<T, StoreError> {
     let mut tries = 0;
     let until = clock::after(limit);
     loop {
         let mut client = pool.get().await.map_err(|error| unreachable_database(&error))?;
-        let ended = tokio::time::timeout(limit, transact(&mut client, &operation)).await;
+        let seen = async {
+            if let Some(entry) = unseen.as_ref().filter(|entry| !entry.is_known()) {
+                let found = transact(&mut client, &async |tx: &Transaction<'_>| entry::look(tx).await).await?;
+                if let Err(error) = entry.admit(found) {
+                    return Ok(Err(error));
+                }
+            }
+            transact(&mut client, &operation).await.map(Ok)
+        };
+        let ended = tokio::time::timeout(limit, seen).await;
         if ended.is_err() || client.is_closed() {
             // Nobody gets it again: whatever was said last may be on its way, and comes to an end with the connection.
             drop(Object::take(client));
         }
         let error = match ended {
-            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Ok(answer)) => return answer,
             Ok(Err(error)) => error,
             Err(_elapsed) => return Err(StoreError::Unreachable("it fell silent".into())),
         };
