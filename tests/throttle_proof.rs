@@ -3,12 +3,7 @@
 //!
 //! `COUNTERSIGN_GUESSES` says how many guesses there are.
 #![cfg(debug_assertions)]
-#![expect(
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test ends where its helpers fail"
-)]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test ends where its helpers fail")]
 
 #[expect(dead_code, reason = "no test uses all of the rig")]
 mod rig;
