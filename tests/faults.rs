@@ -1,7 +1,12 @@
 //! What goes wrong with a service, for every client: the class that the verdict has, no accept that the configuration does
 //! not ask for, no verdict after its deadline, and no more than a few calls.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a test tells what it found, and fails by panicking")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test tells what it found, and fails by panicking"
+)]
 
 #[expect(dead_code, reason = "each test file uses a part of the rig")]
 mod rig;
