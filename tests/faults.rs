@@ -1,7 +1,12 @@
 //! What goes wrong with a service, for every client: the class that the verdict has, no accept that the configuration does
 //! not ask for, no verdict after its deadline, and no more than a few calls.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a test tells what it found, and fails by panicking")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test tells what it found, and fails by panicking"
+)]
 
 #[expect(dead_code, reason = "each test file uses a part of the rig")]
 mod rig;
@@ -17,7 +22,7 @@ use std::time::{Duration, Instant};
 use countersign::domain::fault::Reach;
 use countersign::simulate;
 use countersign::simulate::guise::Guise;
-use countersign::simulate::{Accept, FAULTS, Over};
+use countersign::simulate::{FAULTS, Over, Yes};
 use rig::authority::Authority;
 use rig::faults::{ENDLESS, Fault};
 use rig::{Answer, Gateway, Home};
@@ -163,7 +168,7 @@ struct Found {
 }
 
 fn ask(case: &Case, desk: &Desk, number: usize, authority: Option<&Authority>) -> Option<Found> {
-    let service = Fault::start(case.fault, authority, Accept::Of(case.guise))?;
+    let service = Fault::start(case.fault, authority, Yes::Of(case.guise))?;
     let timeouts = if service.is_endless() { SHORT } else { LONG };
     desk.aim(case.guise, &service, authority, timeouts, DEADLINE);
     let typed = if case.guise == Guise::Notify { "none" } else { case.typed };
@@ -270,7 +275,7 @@ fn a_push_whose_service_fails_is_looked_at_a_few_times() {
     let pushes: Vec<Case> =
         pushes.into_iter().filter(|case| case.guise == Guise::Http && case.typed.is_empty()).collect();
     let results = each(&pushes, AT_ONCE, |case, desk, number| {
-        let accept = Accept::Of(case.guise);
+        let accept = Yes::Of(case.guise);
         let service = Fault::start_after(1, case.fault, Some(&authority), accept)?;
         desk.aim(case.guise, &service, Some(&authority), LONG, POLLED);
         desk.home.set(case.guise.section(), "rest_poll_interval", "1");
@@ -300,7 +305,7 @@ fn no_verdict_comes_after_its_deadline() {
     let authority = Authority::new();
     let endless = cases(|fault| ENDLESS.contains(&fault.name) && fault.over() != Over::Plain);
     let results = each(&endless, TIMED_AT_ONCE, |case, desk, number| {
-        let service = Fault::start(case.fault, Some(&authority), Accept::Of(case.guise))?;
+        let service = Fault::start(case.fault, Some(&authority), Yes::Of(case.guise))?;
         desk.aim(case.guise, &service, Some(&authority), LONG, ALONE);
         let mut gateway = Gateway::start(&desk.home);
         gateway.sync();

@@ -15,7 +15,7 @@ use crate::domain::fault::Reach;
 use crate::files::{self, Exposure};
 use crate::simulate::authority::Authority;
 use crate::simulate::guise::Guise;
-use crate::simulate::{Accept, Event, FAULTS, Fault, Over, Play, Scene, SimulateError};
+use crate::simulate::{Event, FAULTS, Fault, Over, Play, Scene, SimulateError, Yes};
 
 /// What is kept in a directory that is named, or in a temporary one.
 const CA_FILE: &str = "simulate-ca.pem";
@@ -93,7 +93,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<ExitCode, AdminError> {
     let place = Place::open(args.keep.as_deref())?;
     let is_tls = !args.plain && fault.over() != Over::Plain;
     let scene = Scene {
-        accept: Accept::Of(args.client),
+        accept: Yes::Of(args.client),
         tls: if is_tls { Some(Arc::new(authority(place.path())?)) } else { None },
         listen: args.listen,
         name: args.host.clone().or_else(|| args.listen.ip().is_unspecified().then(|| "127.0.0.1".to_owned())),
@@ -156,7 +156,9 @@ fn way(place: &Path, play: &Play, is_tls: bool) -> Result<String, AdminError> {
     };
     if let Some(key) = &play.key {
         let file = place.join(SIGNATURE_KEY_FILE);
-        std::fs::write(&file, key)?;
+        // The one of a service that was played before; where there is none, nothing is to be removed.
+        let _ = std::fs::remove_file(&file);
+        files::create_private(&file, key.as_bytes())?;
         way += &format!("signature_key = {}\n", file.display());
     }
     Ok(way)

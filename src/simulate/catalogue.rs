@@ -241,7 +241,6 @@ fn header_bomb(accept: &Response) -> Option<Misbehaviour> {
     Some(Misbehaviour::Raw(accept.clone().with("X-Padding", &"a".repeat(HEAD_BOMB)).bytes("")))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "a row of the table")]
 fn many_headers(accept: &Response) -> Option<Misbehaviour> {
     let response = (0..1000).fold(accept.clone(), |response, n| response.with(&format!("X-Padding-{n}"), "a"));
     Some(Misbehaviour::Raw(response.bytes("")))

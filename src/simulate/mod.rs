@@ -21,7 +21,7 @@ use thiserror::Error;
 
 pub use catalogue::{FAULTS, Fault, Over};
 pub use house::{Counts, Event, Tell};
-pub use play::{Accept, Play, Scene};
+pub use play::{Play, Scene, Yes};
 
 /// Why a fault cannot be played.
 #[derive(Debug, Error)]

@@ -28,14 +28,14 @@ const NOBODY: &str = "countersign-simulate.invalid";
 
 /// What would let somebody in, if it were not spoilt.
 #[derive(Clone, Debug)]
-pub enum Accept {
+pub enum Yes {
     Same(Response),
     Of(Guise),
 }
 
 /// Where and for whom a fault is played.
 pub struct Scene {
-    pub accept: Accept,
+    pub accept: Yes,
     /// Who signs the certificate; none over plain TCP.
     pub tls: Option<Arc<Authority>>,
     pub listen: SocketAddr,
@@ -90,8 +90,8 @@ impl Play {
         }
         let listener = socket.listen(BACKLOG)?;
         let accept = match &scene.accept {
-            Accept::Same(response) => response.clone(),
-            Accept::Of(guise) => guise.accept(&url),
+            Yes::Same(response) => response.clone(),
+            Yes::Of(guise) => guise.accept(&url),
         };
         let unfit = || SimulateError::Unfit("this service's answers cannot go wrong in this way");
         let (mut elsewhere, mut key) = (None, None);
@@ -109,8 +109,8 @@ impl Play {
             }
             Act::Sign(flaw) => {
                 let signer = match &scene.accept {
-                    Accept::Of(guise) => Signer::new(*guise, &url)?,
-                    Accept::Same(_) => None,
+                    Yes::Of(guise) => Signer::new(*guise, &url)?,
+                    Yes::Same(_) => None,
                 };
                 let signer = signer.ok_or_else(unfit)?;
                 key = signer.published()?;

@@ -113,7 +113,6 @@ pub async fn receive(io: &mut (impl AsyncRead + Unpin + ?Sized), buffer: &mut Ve
 }
 
 /// The head in `bytes`: its length, what it says, and how much of a body follows. `None`: no head; inside: not yet.
-#[expect(clippy::option_option, reason = "never and not yet are two things")]
 fn parse(bytes: &[u8]) -> Option<Option<(usize, Request, u64)>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut head = httparse::Request::new(&mut headers);

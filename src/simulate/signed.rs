@@ -35,7 +35,7 @@ pub enum Flaw {
 pub enum Signer {
     Yubico,
     Privacyidea { accept: Response, key: Box<RsaPrivateKey> },
-    Oidc { url: String, published: KeyPair, other: KeyPair },
+    Oidc { url: String, published: Box<KeyPair>, other: Box<KeyPair> },
 }
 
 impl Signer {
@@ -48,8 +48,8 @@ impl Signer {
             Guise::Yubico => Some(Self::Yubico),
             Guise::Oidc => Some(Self::Oidc {
                 url: url.to_owned(),
-                published: KeyPair::generate_for(&PKCS_ED25519)?,
-                other: KeyPair::generate_for(&PKCS_ED25519)?,
+                published: Box::new(KeyPair::generate_for(&PKCS_ED25519)?),
+                other: Box::new(KeyPair::generate_for(&PKCS_ED25519)?),
             }),
             Guise::Privacyidea => {
                 let key = RsaPrivateKey::new(&mut OsRng, RSA_BITS).map_err(other)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use countersign::simulate;
-use countersign::simulate::{Accept, Counts, Event, FAULTS, Play, Scene, SimulateError};
+use countersign::simulate::{Counts, Event, FAULTS, Play, Scene, SimulateError, Yes};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -37,7 +37,7 @@ pub struct Fault {
 
 impl Fault {
     /// `fault`, over TLS with certificates of `authority`, or over plain TCP; `None` where it does not fit.
-    pub fn start(fault: &'static simulate::Fault, authority: Option<&Authority>, accept: Accept) -> Option<Self> {
+    pub fn start(fault: &'static simulate::Fault, authority: Option<&Authority>, accept: Yes) -> Option<Self> {
         Self::start_after(0, fault, authority, accept)
     }
 
@@ -46,7 +46,7 @@ impl Fault {
         after: usize,
         fault: &'static simulate::Fault,
         authority: Option<&Authority>,
-        accept: Accept,
+        accept: Yes,
     ) -> Option<Self> {
         let tls = authority.map(|authority| Arc::clone(&authority.made));
         let scene = Scene { accept, tls, listen: (LOOPBACK, 0).into(), name: None, after };
@@ -110,12 +110,12 @@ impl Drop for Fault {
 ///
 /// `accept` is an answer that would let somebody in. Wherever there is an answer at all, it is that one, spoilt.
 pub fn faults(authority: Option<&Authority>, accept: &Response) -> Vec<Fault> {
-    FAULTS.iter().filter_map(|fault| Fault::start(fault, authority, Accept::Same(accept.clone()))).collect()
+    FAULTS.iter().filter_map(|fault| Fault::start(fault, authority, Yes::Same(accept.clone()))).collect()
 }
 
 fn named(name: &str) -> Fault {
     let fault = simulate::Fault::named(name).unwrap();
-    Fault::start(fault, None, Accept::Same(Response::empty(204))).unwrap()
+    Fault::start(fault, None, Yes::Same(Response::empty(204))).unwrap()
 }
 
 /// A port where nobody listens, and which nobody else gets: it is bound all the time.
