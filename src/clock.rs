@@ -17,15 +17,20 @@ pub enum Clock {
     /// One that stands still, for tests; programs that are built for use have no way to get it.
     #[cfg(debug_assertions)]
     Fixed(UnixTime, u16),
+    /// One that shows the seconds from 1970, or to it, that stand in a file, for tests in which a clock jumps.
+    #[cfg(debug_assertions)]
+    Shown(&'static std::path::Path),
 }
 
 impl Clock {
     /// What time it is. Before 1970 it is 1970.
     pub fn now(self) -> UnixTime {
         match self {
-            Self::System => UnixTime(since_1970().as_secs()),
+            Self::System => UnixTime(since_1970(SystemTime::now()).as_secs()),
             #[cfg(debug_assertions)]
             Self::Fixed(now, _) => now,
+            #[cfg(debug_assertions)]
+            Self::Shown(file) => UnixTime(since_1970(shown(file)).as_secs()),
         }
     }
 
@@ -33,18 +38,31 @@ impl Clock {
     pub fn moment(self, allowance: Duration) -> Moment {
         let (now, millis) = match self {
             Self::System => {
-                let since = since_1970();
+                let since = since_1970(SystemTime::now());
                 (UnixTime(since.as_secs()), u16::try_from(since.subsec_millis()).unwrap_or(0))
             }
             #[cfg(debug_assertions)]
             Self::Fixed(now, millis) => (now, millis),
+            #[cfg(debug_assertions)]
+            Self::Shown(_) => (self.now(), 0),
         };
         Moment { now, millis, deadline: Instant::now() + allowance, allowance }
     }
 }
 
-fn since_1970() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
+fn since_1970(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
+}
+
+/// What `file` shows. The machine's time where it shows nothing.
+#[cfg(debug_assertions)]
+fn shown(file: &std::path::Path) -> SystemTime {
+    let seconds: Option<i64> = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+    let shown = seconds.and_then(|seconds| {
+        let distance = Duration::from_secs(seconds.unsigned_abs());
+        if seconds < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
+    });
+    shown.unwrap_or_else(SystemTime::now)
 }
 
 /// The moment `now` with `allowance` from here on: for what goes on after the time of its request is over.

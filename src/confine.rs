@@ -101,8 +101,8 @@ impl Plan {
             let shown: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
             if shown.is_empty() { "nothing".into() } else { shown.join(", ") }
         };
-        let Grants { read, keep, write, devices: _ } = &rules.grants;
-        let writes = keep.union(write).cloned().collect();
+        let Grants { read, keep, write, sockets, devices: _ } = &rules.grants;
+        let writes = [keep, write, sockets].into_iter().flatten().cloned().collect();
         format!("reads below {}; writes below {}", listed(read), listed(&writes))
     }
 }
@@ -187,11 +187,12 @@ fn ruleset(grants: &Grants) -> Result<RulesetCreated, RulesetError> {
         .handle_access(AccessNet::BindTcp)?
         .scope(Scope::from_all(NEWEST))?
         .create()?;
-    let all: [(&BTreeSet<PathBuf>, BitFlags<AccessFs>); 4] = [
+    let all: [(&BTreeSet<PathBuf>, BitFlags<AccessFs>); 5] = [
         // What is a directory where a file should be is told as that.
         (&grants.read, AccessFs::ReadFile | AccessFs::ReadDir),
         (&grants.keep, keep),
         (&grants.write, AccessFs::WriteFile | AccessFs::MakeReg),
+        (&grants.sockets, AccessFs::ReadDir | AccessFs::MakeSock | AccessFs::RemoveFile),
         (&grants.devices, AccessFs::ReadFile | AccessFs::WriteFile),
     ];
     for (paths, access) in all {

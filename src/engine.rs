@@ -35,7 +35,7 @@ use crate::domain::claimant::{Claimant, MfaIdentity};
 use crate::domain::fault::{Class, Fault};
 use crate::domain::foreign::Foreign;
 use crate::domain::outcome::{ClientState, Denial, Factor, OTP, Prompt, Proof};
-use crate::domain::request::{Kind, Request, SessionCookie};
+use crate::domain::request::{Conversation, Kind, Request, SessionCookie};
 use crate::domain::time::Moment;
 use crate::domain::verdict::{Footing, Reject, Sent, Verdict};
 use crate::policy::{collect, identify};
@@ -49,6 +49,7 @@ use errand::Errand;
 use held::{Absent, Held};
 pub use push::{Chore, REPORTED as PUSH_REPORTED, slot as push_slot};
 use pushes::Pushes;
+pub use story::Call;
 use story::{Aside, Standing, Story};
 pub use trial::Trial;
 
@@ -68,6 +69,8 @@ pub struct Decision {
     /// The challenge that the request was about.
     pub challenge: Option<Told>,
     pub sent: Sent,
+    /// What remote services came to.
+    pub calls: Vec<Call>,
 }
 
 /// Everything that a decision needs.
@@ -182,9 +185,9 @@ impl Engine {
         self.pushes.take_chores()
     }
 
-    /// Ends the pushes of requests that came before `before`: the gateway has gone.
-    pub fn hang_up(&self, before: Instant) {
-        self.pushes.hang_up(before);
+    /// Takes back the pushes of the requests of `conversation` that came before `before`: the gateway has gone.
+    pub fn hang_up(&self, conversation: Conversation, before: Instant) {
+        self.pushes.hang_up(conversation, before);
     }
 
     /// Sends no more pushes: nobody will wait for them.
@@ -245,13 +248,13 @@ impl Engine {
         if self.trial(request).is_some() {
             self.note("trial", || "[policy] enforce = no: whatever is decided, the answer is accept".into());
         }
-        let Aside { session_cookie, troubles, identity, directory_until: _, challenge, sent } = aside;
+        let Aside { session_cookie, troubles, identity, directory_until: _, challenge, sent, calls } = aside;
         let troubles = troubles.into_inner();
         explain(&mut verdict, &troubles);
         let (session_cookie, identity) = (session_cookie.into_inner(), identity.into_inner());
         let (mark, challenge) = (mark.get(), challenge.into_inner());
-        let sent = sent.get();
-        Decision { verdict, session_cookie, troubles, mark, cookie: state, identity, challenge, sent }
+        let (sent, calls) = (sent.get(), calls.into_inner());
+        Decision { verdict, session_cookie, troubles, mark, cookie: state, identity, challenge, sent, calls }
     }
 
     /// What the cookie of `request` is, as a decision would find it.

@@ -256,10 +256,21 @@ fn check_surroundings(path: &Path, metadata: &Metadata) -> Result<(), FileError>
     if own != 0 && owner != 0 && owner != own {
         return Err(FileError::Owner { path: path.to_owned(), owner });
     }
+    check_around(path).map(|_| ())
+}
+
+/// Whether others could put something of theirs into the place of `path`; gives the directory that it is in.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn check_around(path: &Path) -> Result<&Path, FileError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let around = std::fs::metadata(directory).map_err(|error| FileError::Io { path: directory.to_owned(), error })?;
     // Where the sticky bit is set, as in /tmp, nobody can take another's file away.
-    if around.mode() & 0o1000 != 0 { Ok(()) } else { check_mode(directory, &around, Exposure::Readable) }
+    if around.mode() & 0o1000 == 0 {
+        check_mode(directory, &around, Exposure::Readable)?;
+    }
+    Ok(directory)
 }
 
 /// Makes the entry of `path` in its directory durable.

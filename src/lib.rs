@@ -17,10 +17,10 @@
 //! | 0 | `domain` | the words: no I/O, no clock, no wire format |
 //! | 1 | `files`, `ready`, `child`, `otp`, `policy`, `gateway` | guarded files; descriptors asked without waiting; programs that are run; algorithms; rules; who asks |
 //! | 2 | `config`, `clock` | plugin.ini, typed; the one reader of clocks |
-//! | 3 | `secret`, `net` | sealing; names and TLS |
+//! | 3 | `secret`, `net`, `simulate` | sealing; names and TLS; services that go wrong, to be tried against |
 //! | 4 | `store` | what is remembered |
 //! | 5 | `client`, `directory` | who verifies; who a directory says a user is |
-//! | 6 | `engine`, `log`, `setup`, `confine` | the decision; the audit line; from plugin.ini to all of these; what a process gives up |
+//! | 6 | `engine`, `log`, `metrics`, `setup`, `confine` | the decision; the audit line; figures; from plugin.ini to all of these; what a process gives up |
 //! | 7 | `serve` | streams, signals, concurrency |
 //! | 8 | `admin` | the subcommands |
 
@@ -36,6 +36,7 @@ pub mod engine;
 pub mod files;
 pub mod gateway;
 pub mod log;
+pub mod metrics;
 pub mod net;
 pub mod otp;
 pub mod policy;
@@ -43,4 +44,5 @@ pub mod ready;
 pub mod secret;
 pub mod serve;
 pub mod setup;
+pub mod simulate;
 pub mod store;

@@ -380,6 +380,21 @@ pub struct Facts {
     pub cookie: &'static str,
     /// What was said in place of the verdict, in a trial run.
     pub answered: Option<&'static str>,
+    /// Which process asked, where it came over a socket.
+    pub peer: Option<Peer>,
+}
+
+/// A process at the other end of a socket, as it was when it connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub uid: u32,
+    pub pid: i32,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid {} pid {}", self.uid, self.pid)
+    }
 }
 
 impl Facts {
@@ -394,7 +409,8 @@ impl Facts {
 
 /// Writes the audit line of one verdict.
 pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) {
-    let Facts { kind, session, source, protocol, claimant, identity, challenge, purpose, cookie, answered } = facts;
+    let Facts { kind, session, source, protocol, claimant, identity, challenge, purpose, cookie, answered, peer } =
+        facts;
     let (mut degraded, mut basis) = (None, None);
     let (word, factor, service, class, code, reason) = match verdict {
         Verdict::Accept(Accept {
@@ -444,6 +460,7 @@ pub fn audit(trace: &str, facts: &Facts, verdict: &Verdict, duration: Duration) 
                 cookie,
                 shadow = answered.map(|_| true),
                 answered,
+                peer = peer.map(|peer| peer.to_string()),
                 duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
                 "verdict"
             )

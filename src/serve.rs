@@ -4,9 +4,13 @@
 //! only then answered. A fault or a panic in one request is one reject. Whoever does not read his answers is not read
 //! from either, so that no memory grows.
 
+pub mod connect;
+mod exposition;
 mod first_factor;
 pub mod frames;
+pub mod listen;
 pub mod once;
+pub mod socket;
 pub mod stream;
 mod watchdog;
 
@@ -16,6 +20,7 @@ use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -30,16 +35,20 @@ use crate::domain::action::{Act, Told};
 use crate::domain::fault::Fault;
 use crate::domain::foreign::Foreign;
 use crate::domain::outcome::Denial;
-use crate::domain::request::{Beginning, Kind, Request, SessionCookie};
+use crate::domain::request::{Beginning, Conversation, Kind, Request, SessionCookie};
 use crate::domain::time::Moment;
 use crate::domain::verdict::{Reject, Sent, Verdict};
-use crate::engine::{Chore, CookieState, Decision, Engine, Trial, store_fault};
+use crate::engine::{Call, Chore, CookieState, Decision, Engine, Trial, store_fault};
 use crate::gateway::{Greeting, Inbound, Protocol, RequestId, Said, too_long};
-use crate::log::{Facts, Log, audit};
-use crate::store::Mark;
+use crate::log::{Facts, Log, Peer, audit};
+use crate::metrics::Metrics;
+use crate::store::{Mark, StoreError};
+use exposition::Exposition;
+pub use exposition::finish;
 use frames::{Frame, Frames};
 use stream::Stream;
-use watchdog::Watchdog;
+use tokio::sync::mpsc::UnboundedSender;
+use watchdog::{Afterwards, Watch, Watchdog};
 
 /// How many bytes of answers may wait for a reader before nothing more is read.
 const UNREAD: usize = 256 * 1024;
@@ -58,6 +67,7 @@ const GATHERED: usize = 256;
 const NAMED: usize = 64;
 
 /// What a server needs besides its engine.
+#[derive(Clone)]
 pub struct Serving<'a> {
     pub engine: &'a Engine,
     pub protocol: Arc<dyn Protocol + Send + Sync>,
@@ -69,18 +79,57 @@ pub struct Serving<'a> {
     pub clients: Vec<String>,
     /// Who checks the password that comes with the first request of a login.
     pub first_factor: Option<FirstFactor>,
+    /// Figures, where somebody wants them.
+    pub metrics: Option<Rc<Metrics>>,
 }
 
-/// Answers every line of `input` on `output` until the end of input, SIGTERM or SIGINT, or until nobody reads the answers.
+/// Why nothing more is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything was, or nobody wants it any more.
+    Served,
+    /// The store was removed or replaced: another process has to open what is there.
+    Orphaned,
+}
+
+/// Answers every line of `input` on `output` until the end of input, SIGTERM or SIGINT, until nobody reads the answers, or
+/// until the store is no longer the one that was opened.
 ///
 /// # Errors
 /// Where the streams or signals cannot be waited for.
-pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Result<()> {
-    let watchdog = Watchdog::start(&output, Arc::clone(&serving.protocol))?;
+pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Result<End> {
+    let watch = Watchdog::start(Arc::clone(&serving.protocol), Afterwards::Ends)?.over(0, &output)?;
+    let signals = Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup: Some(signal(SignalKind::hangup())?),
+    };
+    let exposition = serving.metrics.clone().map(Exposition::new);
+    let conversation = Conversation::default();
+    let alone = Setting { conversation, peer: None, watch, chores: Chores::Own(None), signals, exposition };
+    converse(serving, alone, input, output).await
+}
+
+/// In what a conversation takes place.
+struct Setting {
+    conversation: Conversation,
+    /// Who is at the other end, where the kernel tells.
+    peer: Option<Peer>,
+    watch: Watch,
+    chores: Chores,
+    signals: Signals,
+    /// Where nobody else has the figures of this process written.
+    exposition: Option<Exposition>,
+}
+
+async fn converse(serving: Serving<'_>, setting: Setting, input: Stream, output: Stream) -> io::Result<End> {
+    let Setting { conversation, peer, watch, chores, mut signals, exposition } = setting;
     let mut server = Server {
         frames: Frames::new(),
         tasks: FuturesUnordered::new(),
-        chores: None,
+        conversation,
+        peer,
+        chores,
         flights: HashMap::new(),
         next: 0,
         decided: Vec::new(),
@@ -89,33 +138,36 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
         traces: Traces::new(),
         open: true,
         patience: None,
-        watchdog,
+        is_orphaned: false,
+        failure: None,
+        watch,
+        exposition,
         serving,
-    };
-    let mut signals = Signals {
-        terminate: signal(SignalKind::terminate())?,
-        interrupt: signal(SignalKind::interrupt())?,
-        hangup: signal(SignalKind::hangup())?,
     };
     loop {
         server.take_lines();
         if !server.open && server.frames.is_empty() {
-            server.watchdog.close();
+            server.watch.close();
         }
         server.finish_ready().await;
+        if server.has_company() {
+            // What the others have decided meanwhile shares the commit, and nobody's flood holds them up.
+            tokio::task::yield_now().await;
+        }
         if server.gathers() && input.has_more().unwrap_or(false) {
             // What arrived meanwhile shares the commit.
-            if server.read(&input).await.is_err() {
-                break;
-            }
+            server.read(&input).await;
             continue;
         }
         // What needs no disk does not wait for one.
-        if server.write(&output).is_err() {
+        if !server.can_write(&output) {
             break;
         }
         server.settle().await;
-        if server.write(&output).is_err() {
+        if server.is_orphaned && server.patience.is_none() {
+            server.stop()?;
+        }
+        if !server.can_write(&output) {
             // Nobody reads: there is nobody to serve.
             break;
         }
@@ -132,22 +184,45 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
         }
         match server.wait(&input, &output, &mut signals).await {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error),
-            Err(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                server.end_exposition().await;
+                return Err(error);
+            }
+            Err(error) => {
+                server.failure = Some(error);
+                break;
+            }
         }
     }
+    server.end_exposition().await;
     // Whoever still waits here waits for nothing: a gateway that is gone hears no verdict.
-    server.serving.engine.hang_up(Instant::now());
+    server.serving.engine.hang_up(server.conversation, Instant::now());
     server.tasks.clear();
     server.finish_chores().await;
-    Ok(())
+    match server.failure {
+        // The other end is gone, which it may.
+        Some(error) if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+            Err(error)
+        }
+        Some(_) | None if server.is_orphaned => Ok(End::Orphaned),
+        Some(_) | None => Ok(End::Served),
+    }
 }
 
 /// What a process is told from outside.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
+    /// Where nobody else opens the log again.
+    hangup: Option<Signal>,
+}
+
+/// What decisions left to do, such as taking back a push.
+enum Chores {
+    /// Done here, between the answers.
+    Own(Option<FuturesUnordered<Chore>>),
+    /// Done by whoever serves all conversations: it outlives this one.
+    Left(UnboundedSender<Chore>),
 }
 
 /// What is known of a request while it is in flight.
@@ -193,8 +268,9 @@ struct Server<'a> {
     serving: Serving<'a>,
     frames: Frames,
     tasks: FuturesUnordered<Pin<Box<dyn Future<Output = Ended> + 'a>>>,
-    /// What decisions left to do, such as taking back a push.
-    chores: Option<FuturesUnordered<Chore>>,
+    conversation: Conversation,
+    peer: Option<Peer>,
+    chores: Chores,
     flights: HashMap<u64, Flight>,
     next: u64,
     decided: Vec<Decided>,
@@ -205,7 +281,12 @@ struct Server<'a> {
     open: bool,
     /// After a signal to end: until when a reader who does not read is waited for.
     patience: Option<Instant>,
-    watchdog: Watchdog,
+    /// Whether the store is no longer there.
+    is_orphaned: bool,
+    /// Why the input or the output ended, where it failed.
+    failure: Option<io::Error>,
+    watch: Watch,
+    exposition: Option<Exposition>,
 }
 
 impl<'a> Server<'a> {
@@ -213,38 +294,58 @@ impl<'a> Server<'a> {
         self.flights.len() < self.serving.max_in_flight && self.decided.len() < GATHERED && self.out.len() < UNREAD
     }
 
+    /// Whether there may be other conversations.
+    const fn has_company(&self) -> bool {
+        matches!(self.chores, Chores::Left(_))
+    }
+
     /// Whether verdicts that are ready wait for others.
     fn gathers(&self) -> bool {
         self.open && self.has_room() && !self.decided.is_empty()
     }
 
-    async fn read(&mut self, input: &Stream) -> io::Result<()> {
-        let read = input.read_some(self.frames.space()).await?;
+    async fn read(&mut self, input: &Stream) {
+        let read = input.read_some(self.frames.space()).await;
         self.took(read);
-        Ok(())
     }
 
-    fn took(&mut self, read: usize) {
+    /// An input that fails has ended: what came before is answered.
+    fn took(&mut self, read: io::Result<usize>) {
+        let read = read.unwrap_or_else(|error| {
+            self.failure = Some(error);
+            0
+        });
         self.frames.filled(read);
         self.open = read > 0;
         if !self.open {
             let before = Instant::now().checked_sub(ONE_SHOT);
-            before.into_iter().for_each(|before| self.serving.engine.hang_up(before));
+            before.into_iter().for_each(|before| self.serving.engine.hang_up(self.conversation, before));
+        }
+    }
+
+    async fn end_exposition(&mut self) {
+        if let Some(exposition) = self.exposition.take() {
+            exposition.end().await;
         }
     }
 
     /// Does what was left to do, for a while.
     async fn finish_chores(&mut self) {
         self.take_chores();
-        let Some(mut chores) = self.chores.take() else { return };
+        let Chores::Own(Some(chores)) = &mut self.chores else { return };
         // Whatever is not done then ends by itself at its service.
         let _ = tokio::time::timeout(CHORES, async { while chores.next().await.is_some() {} }).await;
     }
 
     fn take_chores(&mut self) {
         let left = self.serving.engine.take_chores();
-        if !left.is_empty() {
-            self.chores.get_or_insert_default().extend(left);
+        if left.is_empty() {
+            return;
+        }
+        match &mut self.chores {
+            Chores::Own(chores) => chores.get_or_insert_default().extend(left),
+            // Whoever serves all is there for as long as any conversation is.
+            Chores::Left(all) => left.into_iter().for_each(|chore| drop(all.send(chore))),
         }
     }
 
@@ -271,7 +372,7 @@ impl<'a> Server<'a> {
                     self.serving.protocol.write_greeting(id.as_ref(), &greeting, &mut self.out);
                 }
                 Inbound::Flawed { id, fault } => {
-                    let facts = Facts { kind: "invalid", cookie: "none", ..Facts::default() };
+                    let facts = Facts { kind: "invalid", cookie: "none", peer: self.peer, ..Facts::default() };
                     self.answer(id.as_ref(), &facts, &Verdict::Reject(fault.into()));
                 }
             }
@@ -281,8 +382,16 @@ impl<'a> Server<'a> {
     /// Answers what rests on nothing that is stored.
     fn answer(&mut self, id: Option<&RequestId>, facts: &Facts, verdict: &Verdict) {
         let trace = self.traces.next();
-        audit(&trace, facts, verdict, Duration::ZERO);
+        self.audit(&trace, facts, verdict, Duration::ZERO);
         self.serving.protocol.write(id, Said::bare(verdict, &trace), &mut self.out);
+    }
+
+    /// Writes the audit line of one verdict, and counts it.
+    fn audit(&self, trace: &str, facts: &Facts, verdict: &Verdict, took: Duration) {
+        audit(trace, facts, verdict, took);
+        if let Some(metrics) = &self.serving.metrics {
+            metrics.verdict(facts.kind, verdict, took);
+        }
     }
 
     fn number(&mut self) -> u64 {
@@ -291,6 +400,7 @@ impl<'a> Server<'a> {
     }
 
     fn begin(&mut self, id: Option<RequestId>, request: Request) {
+        let request = Request { conversation: self.conversation, ..request };
         let began = Instant::now();
         let allowance = request.deadline.map_or(self.serving.deadline, |d| d.min(self.serving.deadline));
         let moment = self.serving.clock.moment(allowance);
@@ -304,9 +414,9 @@ impl<'a> Server<'a> {
             Some(trial) if !is_behind_password(self.serving.first_factor.as_ref(), &request) => trial.answer(&late),
             Some(_) | None => late,
         };
-        self.watchdog.expect(number, id.as_ref(), &trace, moment.deadline, late);
+        self.watch.expect(number, id.as_ref(), &trace, moment.deadline, late);
         let (abort, registration) = AbortHandle::new_pair();
-        let facts = facts(engine, &request);
+        let facts = Facts { peer: self.peer, ..facts(engine, &request) };
         let first_factor = self.serving.first_factor.clone();
         let task = async move {
             let decided = decide(engine, first_factor.as_ref(), &request, moment);
@@ -357,7 +467,11 @@ impl<'a> Server<'a> {
         let Some(Flight { id, trace, abort: _, trial }) = self.flights.remove(&number) else { return };
         let (verdict, session_cookie, challenge, sent, trial, mark) = match decision {
             Some((decision, standing)) => {
-                let Decision { verdict, session_cookie, troubles, mark, cookie, identity, challenge, sent } = decision;
+                let Decision { verdict, session_cookie, troubles, mark, cookie, identity, challenge, sent, calls } =
+                    decision;
+                if let Some(metrics) = &self.serving.metrics {
+                    calls.iter().for_each(|Call { section, outcome }| metrics.call(section, outcome));
+                }
                 let trial = trial.filter(|_| standing == Standing::SecondFactor);
                 for trouble in troubles {
                     tracing::warn!(trace, trouble, "something went wrong that did not end the decision");
@@ -408,14 +522,18 @@ impl<'a> Server<'a> {
         {
             if let Err(error) = self.serving.engine.store().settle(*mark).await {
                 *verdict = Verdict::Reject(store_fault(&error).into());
+                self.is_orphaned |= matches!(error, StoreError::Replaced(_));
                 // What is not in the store is not told.
                 *challenge = None;
             }
-            if self.watchdog.has_answered(*number) {
+            if self.watch.has_answered(*number) {
                 *verdict = Verdict::Reject(late().into());
                 answered.push(*number);
             }
-            audit(trace, facts, verdict, began.elapsed());
+            self.audit(trace, facts, verdict, began.elapsed());
+        }
+        if let Some(metrics) = &self.serving.metrics {
+            metrics.locks(self.serving.engine.store().locks_begun());
         }
         if !decided.is_empty() {
             self.serving.log.flush();
@@ -423,16 +541,21 @@ impl<'a> Server<'a> {
         for Decided { number, id, trace, facts, began, verdict, session_cookie, challenge, sent, trial, mark: _ } in
             decided
         {
-            if self.watchdog.claim(number) {
+            if self.watch.claim(number) {
                 let verdict = said(trial.as_ref(), &verdict);
                 let challenge = challenge.as_ref();
                 let said = Said { verdict: &verdict, trace: &trace, session_cookie: &session_cookie, challenge, sent };
                 self.serving.protocol.write(id.as_ref(), said, &mut self.out);
             } else if !answered.contains(&number) {
                 // What the line before says was not said: the log took too long.
-                audit(&trace, &facts, &Verdict::Reject(late().into()), began.elapsed());
+                self.audit(&trace, &facts, &Verdict::Reject(late().into()), began.elapsed());
             }
         }
+    }
+
+    /// Whether whoever reads still does: what they take is written.
+    fn can_write(&mut self, output: &Stream) -> bool {
+        self.write(output).map_err(|error| self.failure = Some(error)).is_ok()
     }
 
     /// Writes as much as the reader takes; the log first.
@@ -441,29 +564,34 @@ impl<'a> Server<'a> {
             return Ok(());
         }
         self.serving.log.flush();
-        let written = self.watchdog.write(&self.out, |bytes| output.write_some(bytes))?;
+        let written = self.watch.write(&self.out, |bytes| output.write_some(bytes))?;
         self.out.drain(..written);
         Ok(())
     }
 
     async fn wait(&mut self, input: &Stream, output: &Stream, signals: &mut Signals) -> io::Result<()> {
+        if let Some(metrics) = &self.serving.metrics {
+            metrics.in_flight(self.flights.len());
+        }
         let reading = self.open && self.has_room();
         let patience = self.patience;
         tokio::select! {
             biased;
             read = input.read_some(self.frames.space()), if reading => {
-                self.took(read?);
+                self.took(read);
             }
             ended = self.tasks.next(), if !self.tasks.is_empty() => {
                 if let Some(ended) = ended {
                     self.end(ended);
                 }
             }
-            () = next_chore(&mut self.chores), if self.chores.as_ref().is_some_and(|chores| !chores.is_empty()) => {}
+            () = next_exposition(&mut self.exposition) => self.serving.log.flush(),
+            () = next_chore(&mut self.chores), if self.chores.are_waiting() => {}
             ready = output.writable(), if !self.out.is_empty() => ready?,
             _ = signals.terminate.recv() => self.stop()?,
             _ = signals.interrupt.recv() => self.stop()?,
-            _ = signals.hangup.recv() => self.serving.log.reopen(),
+            () = heard(&mut signals.hangup), if signals.hangup.is_some() => self.serving.log.reopen(),
+            () = output.abandoned(), if self.has_company() && !self.open => return Err(io::ErrorKind::BrokenPipe.into()),
             () = tokio::time::sleep_until(patience.unwrap_or_else(Instant::now).into()), if patience.is_some() => {
                 return Err(unread());
             }
@@ -479,7 +607,7 @@ impl<'a> Server<'a> {
         let now = Instant::now();
         self.patience = Some(now + self.serving.deadline);
         // Nobody waits for a phone after the end was asked for.
-        self.serving.engine.hang_up(now);
+        self.serving.engine.hang_up(self.conversation, now);
         self.serving.engine.end_pushes();
         if self.open {
             self.open = false;
@@ -493,9 +621,28 @@ fn unread() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "nobody reads the answers")
 }
 
-async fn next_chore(chores: &mut Option<FuturesUnordered<Chore>>) {
-    if let Some(chores) = chores {
+async fn next_exposition(exposition: &mut Option<Exposition>) {
+    match exposition {
+        Some(exposition) => exposition.go_on().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Chores {
+    fn are_waiting(&self) -> bool {
+        matches!(self, Self::Own(Some(chores)) if !chores.is_empty())
+    }
+}
+
+async fn next_chore(chores: &mut Chores) {
+    if let Chores::Own(Some(chores)) = chores {
         chores.next().await;
+    }
+}
+
+async fn heard(signal: &mut Option<Signal>) {
+    if let Some(signal) = signal {
+        signal.recv().await;
     }
 }
 
@@ -517,6 +664,7 @@ async fn decide(
         identity: None,
         challenge: None,
         sent,
+        calls: Vec::new(),
     };
     let is_behind = is_behind_password(first_factor, request);
     let decided = AssertUnwindSafe(async {
@@ -588,6 +736,7 @@ pub fn facts(engine: &Engine, request: &Request) -> Facts {
         purpose: purpose.map(|purpose| purpose.as_str().to_owned()),
         cookie: "none",
         answered: None,
+        peer: None,
     }
 }
 

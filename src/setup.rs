@@ -137,5 +137,10 @@ pub fn check_key(config: &Config, sealer: &Sealer, under: [u8; 4]) -> Result<(),
 
 /// The limits of `config`.
 pub fn limits(config: &Config) -> Limits {
-    Limits { subscriber: config.subscriber_rule(), source: config.source_rule(), traces: config.throttle.traces.0 }
+    Limits {
+        subscriber: config.subscriber_rule(),
+        source: config.source_rule(),
+        known: config.known_rule(),
+        traces: config.throttle.traces.0,
+    }
 }

@@ -1108,7 +1108,8 @@ fn the_help_of_each_command_tells_its_options() {
     const LISTED: &[&str] = &["only", "map", "label", "allow-weak", "dry-run", "skip-existing", "skip-flawed"];
     let expected: &[(&str, &[&str])] = &[
         ("", &["version"]),
-        ("serve", &[]),
+        ("serve", &["listen", "socket-activation", "connections"]),
+        ("connect", &["wait"]),
         ("init", &[]),
         ("enroll", &["client", "label", "target", "target-stdin", "confirm", "qr", "qr-file", "page", "json"]),
         ("enroll show", &["qr", "qr-file", "page", "json"]),
@@ -1184,6 +1185,7 @@ fn the_help_of_each_command_tells_its_options() {
         ("keys rotate", &["prepare"]),
         ("keys verify", &[]),
         ("demo", &[]),
+        ("simulate", &["list", "client", "listen", "any-address", "host", "plain", "after", "keep"]),
         ("completions", &[]),
         ("man", &[]),
         // What every command has.

@@ -7,6 +7,7 @@ mod rig;
 use std::process::Command;
 use std::thread;
 
+use rig::authority::{Authority, Validity};
 use rig::grounds::{cluster, home_on};
 use rig::{Gateway, Home, Phone, attempt, finish, now, request};
 use serde_json::json;
@@ -254,4 +255,53 @@ fn what_is_wrong_with_the_database_is_told_with_what_to_do() {
     cluster.sql("mfa", "UPDATE countersign.meta SET version = 99");
     let newer = home.run(&["check"], "");
     assert!(newer.stderr.contains("is newer than"), "{}", newer.stderr);
+}
+
+#[test]
+fn over_a_network_the_database_is_who_it_says_or_it_is_told_nothing() {
+    let Some(mut cluster) = cluster() else { return };
+    let (home, phone) = (home_on(&cluster, None), Phone::new(4));
+    home.import("alice", &phone);
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let clear = cluster.url("mfa", "");
+    let secured = cluster.url("mfa", "?sslmode=require");
+    home.append(&format!("\n[postgres]\nca_file = {}\n", authority.ca_file().display()));
+    home.keep("database.password", "canary-password");
+    home.set("postgres", "password", "file:database.password");
+
+    // It has no TLS: there is no other way then.
+    home.set("plugin", "store", &secured);
+    let none = home.run(&["check"], "");
+    assert_eq!(none.status, Some(78), "{none:?}");
+
+    cluster.sql("postgres", "ALTER ROLE countersign PASSWORD 'canary-password'");
+    let right = authority.certificate(&["127.0.0.1"], Validity::Valid);
+    cluster.secure(&right.certificate_file, &right.key_file);
+    home.run(&["check"], "").ok();
+    let code = phone.fresh_code();
+    assert_eq!(home.ask_one(&attempt(1, "alice", &code)).told(), "accept");
+    assert_eq!(home.ask_one(&attempt(2, "alice", &code)).code(), "used_code");
+    // Bound to the channel, the password cannot be passed on.
+    home.set("plugin", "store", &cluster.url("mfa", "?sslmode=require&channel_binding=require"));
+    home.run(&["check"], "").ok();
+    // In clear it is not spoken to; and not with another password.
+    home.set("plugin", "store", &clear);
+    assert_eq!(home.run(&["check"], "").status, Some(78));
+    home.set("plugin", "store", &secured);
+    home.keep("database.password", "another");
+    let refused = home.run(&["check"], "");
+    assert!(refused.status == Some(78) && refused.stderr.contains("password"), "{refused:?}");
+    home.keep("database.password", "canary-password");
+
+    for (what, certificate) in [
+        ("another name", authority.certificate(&["db.corp.example"], Validity::Valid)),
+        ("expired", authority.certificate(&["127.0.0.1"], Validity::Expired)),
+        ("another authority", stranger.certificate(&["127.0.0.1"], Validity::Valid)),
+        ("its own", authority.self_signed(&["127.0.0.1"])),
+    ] {
+        cluster.secure(&certificate.certificate_file, &certificate.key_file);
+        let refused = home.run(&["check"], "");
+        assert_eq!(refused.status, Some(78), "{what}: {refused:?}");
+        assert!(refused.stderr.contains("certificate") && !refused.stderr.contains("canary"), "{what}: {refused:?}");
+    }
 }

@@ -81,6 +81,10 @@ proptest! {
         let passed = now.since(began);
         let most = u64::from(rule.free) + doublings + passed / rule.forget_after + passed / rule.longest_wait + 1;
         prop_assert!(heard <= most, "{heard} heard, at most {most}");
+        // Exactly, where that does not take long to compute.
+        if rule.free < 20 && rule.forget_after > 3600 && rule.first_wait > 30 && passed < 2_000_000 {
+            prop_assert!(heard <= rule.most_heard(passed + 1), "{heard} heard, at most {}", rule.most_heard(passed + 1));
+        }
     }
 
     #[test]
@@ -126,9 +130,32 @@ proptest! {
         if name.is_ascii() {
             prop_assert_eq!(&Subscriber::canonical(&name.to_ascii_uppercase()), &canonical);
         }
+        prop_assert_eq!(&Subscriber::canonical(&name.replace(' ', "  ")), &canonical);
         if let Ok(enrollable) = Subscriber::enrollable(&name) {
             prop_assert_eq!(enrollable, canonical);
         }
+    }
+
+    #[test]
+    fn however_a_name_is_dressed_up_it_is_counted_as_one(
+        name in "[a-z\u{e0}-\u{f6}\u{3b1}-\u{3c1}\u{430}-\u{44f}]{1,12}", at in 0_usize..12, dress in 0_usize..9, any in "\\PC{0,40}",
+    ) {
+        let counted = |name: &str| Subscriber::canonical(name).counted().into_owned();
+        let at = name.char_indices().map(|(at, _)| at).nth(at).unwrap_or(0);
+        let (front, back) = name.split_at(at);
+        let dressed = match dress {
+            0 => name.to_uppercase(),
+            1 => format!("\u{3000}{name} \t"),
+            2 => format!("{name}. .."),
+            3 => format!("{front}\u{200b}{back}"),
+            4 => format!("{front}\u{feff}\u{2060}{back}\u{ad}"),
+            5 => format!("{name}\u{301}\u{308}"),
+            6 => name.chars().map(|c| if c.is_ascii() { char::from_u32(u32::from(c) + 0xfee0).unwrap() } else { c }).collect(),
+            7 => format!("{front}\u{e0041}{back}\u{fe0f}"),
+            _ => format!("\u{202e}{name}\0"),
+        };
+        prop_assert_eq!(counted(&dressed), counted(&name), "{:?}", dressed);
+        prop_assert_eq!(counted(&counted(&any)), counted(&any));
     }
 
     #[test]

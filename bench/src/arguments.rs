@@ -25,6 +25,10 @@ pub struct Arguments {
     pub sdk: Option<Sdk>,
     /// Whether valgrind is there.
     pub valgrind: bool,
+    /// Where the programs of PostgreSQL are.
+    pub postgres: Option<PathBuf>,
+    /// Where the plot goes.
+    pub plot: Option<PathBuf>,
 }
 
 /// A Python that can import the plugin SDK, and the script that calls it.
@@ -50,6 +54,8 @@ impl Arguments {
                     arguments.sdk = Some(Sdk { python: parser.value()?.into(), script: parser.value()?.into() });
                 }
                 Long("valgrind") => arguments.valgrind = true,
+                Long("postgres") => arguments.postgres = Some(parser.value()?.into()),
+                Long("plot") => arguments.plot = Some(parser.value()?.into()),
                 other => return Err(other.unexpected().into()),
             }
         }

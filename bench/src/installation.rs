@@ -30,10 +30,29 @@ pub struct Answer<'a> {
 impl Installation {
     /// Makes `directory` and enrols everybody on `roll`, in one process.
     pub fn new(program: &Path, directory: PathBuf, roll: &Roll) -> Result<Installation> {
+        Installation::with(program, directory, roll, &[], "")
+    }
+
+    /// The same, where plugin.ini has other lines in place of some, and `more` at its end.
+    pub fn with(
+        program: &Path,
+        directory: PathBuf,
+        roll: &Roll,
+        lines: &[(&str, &str)],
+        more: &str,
+    ) -> Result<Installation> {
         let started = Instant::now();
         succeed(Command::new(program).arg("init").arg(&directory))?;
         let installation =
             Installation { program: program.to_owned(), audit: File::create(directory.join("audit.log"))?, directory };
+        let mut text = std::fs::read_to_string(installation.config())?;
+        for (old, new) in lines {
+            let place = text.find(old).ok_or_else(|| format!("plugin.ini has no {old}"))?;
+            text.replace_range(place..place + old.len(), new);
+        }
+        std::fs::write(installation.config(), text + more)?;
+        // Makes the tables of a database; there are those of the embedded store already.
+        succeed(Command::new(program).args(["store", "migrate", "--config"]).arg(installation.config()))?;
         installation.enrol(roll)?;
         if roll.len() > 10 {
             eprintln!("enrolled {} in {:.1?}", roll.len(), started.elapsed());

@@ -2,15 +2,19 @@
 //! what is measured and how.
 
 mod arguments;
+mod cluster;
 mod cold;
 mod growth;
 mod installation;
 mod instructions;
 mod parallel;
+mod plot;
 mod process;
+mod pushes;
 mod report;
 mod rounds;
 mod session;
+mod shared;
 mod sqlite;
 mod statistics;
 mod subscriber;
@@ -26,11 +30,13 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 type Section = fn(&Arguments, &mut Report) -> Result<()>;
 
 /// In this order: the cold table comes while the driver is still small, since processes inherit its peak memory.
-const SECTIONS: [(&str, Section); 5] = [
+const SECTIONS: [(&str, Section); 7] = [
     ("cold", cold::measure),
     ("instructions", instructions::measure),
     ("parallel", parallel::measure),
     ("warm", warm::measure),
+    ("shared", shared::measure),
+    ("pushes", pushes::measure),
     ("growth", growth::measure),
 ];
 
@@ -59,6 +65,9 @@ fn run() -> Result<bool> {
         eprintln!("{name} ...");
         report.begin();
         section(&arguments, &mut report).map_err(|error| format!("{name}: {error}"))?;
+    }
+    if let Some(path) = &arguments.plot {
+        report.plot.draw(path)?;
     }
     Ok(report.conclude())
 }

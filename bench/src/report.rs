@@ -2,9 +2,13 @@
 
 use std::fmt::Display;
 
+use crate::plot::Plot;
+
 /// Everything that was promised and what became of it.
 #[derive(Default)]
 pub struct Report {
+    /// What is drawn.
+    pub plot: Plot,
     targets: Vec<Target>,
     /// Something in this section was not done as it should be, so no figure of it counts.
     void: bool,

@@ -14,15 +14,20 @@ use crate::sqlite::{self, Bare};
 use crate::statistics::Sorted;
 use crate::subscriber::{Order, Roll};
 
-/// Requests in flight, or rows in a transaction, where there are many.
+/// Requests in flight, or rows in a transaction, where there are some, and where there are many.
+const SOME: usize = 8;
 const MANY: usize = 64;
+
+/// What [`Tally::cells`] are.
+pub const HEADER: [&str; 8] =
+    ["loop", "per second", "best slice", "p50 us", "p95 us", "p99 us", "max us", "server CPU us"];
 
 /// What all slices of one kind gave.
 #[derive(Default)]
-struct Tally {
+pub struct Tally {
     rates: Vec<f64>,
     nanoseconds: Vec<u32>,
-    cpu: Option<Duration>,
+    pub cpu: Option<Duration>,
 }
 
 /// So many requests in flight beside a bare loop of transactions of so many rows.
@@ -51,6 +56,12 @@ pub fn measure(arguments: &Arguments, report: &mut Report) -> Result<()> {
     session.end()?;
     let audited = lines(&installation.audit_path())?;
     print(&pairs, report);
+    let curve = |tally: fn(&Pair) -> &Tally| {
+        let scattered = pairs.iter().filter(|pair| !matches!(pair.order, Order::Enrolled));
+        scattered.map(|pair| (pair.width as f64, tally(pair).typical_rate())).collect()
+    };
+    report.plot.rates("bare SQLite loop", curve(|pair| &pair.bare));
+    report.plot.rates("countersign, embedded store", curve(|pair| &pair.serve));
     println!(
         "One fdatasync of 4 KiB: {} us. Peak memory of the server: {} KiB.",
         count(sync.median() / 1e3),
@@ -63,9 +74,13 @@ pub fn measure(arguments: &Arguments, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn take_turns(bare: &mut Bare, session: &mut Session, slices: usize, time: Duration) -> Result<[Pair; 3]> {
-    let mut pairs =
-        [Pair::new(1, Order::Scattered), Pair::new(MANY, Order::Enrolled), Pair::new(MANY, Order::Scattered)];
+fn take_turns(bare: &mut Bare, session: &mut Session, slices: usize, time: Duration) -> Result<[Pair; 4]> {
+    let mut pairs = [
+        Pair::new(1, Order::Scattered),
+        Pair::new(SOME, Order::Scattered),
+        Pair::new(MANY, Order::Enrolled),
+        Pair::new(MANY, Order::Scattered),
+    ];
     // The first of all opens the store; it is not counted.
     Pair::new(1, Order::Scattered).turn(bare, session, Duration::from_millis(50))?;
     for _ in 0..slices {
@@ -77,14 +92,13 @@ fn take_turns(bare: &mut Bare, session: &mut Session, slices: usize, time: Durat
 }
 
 fn print(pairs: &[Pair], report: &Report) {
-    let header = ["loop", "per second", "best slice", "p50 us", "p95 us", "p99 us", "max us", "server CPU us"];
     let rows: Vec<_> = pairs.iter().flat_map(Pair::rows).collect();
-    report.table("Warm: one long-lived process", &header, &rows);
+    report.table("Warm: one long-lived process", &HEADER, &rows);
     println!("\nTimes are of one commit in the bare loops, of one verdict in the others.");
 }
 
-fn judge(pairs: &[Pair; 3], report: &mut Report) {
-    let [one, many @ ..] = pairs;
+fn judge(pairs: &[Pair; 4], report: &mut Report) {
+    let [one, _, many @ ..] = pairs;
     report.at_least("warm: 1 in flight / bare loop", one.serve.against(&one.bare), 0.6, "");
     for pair in many {
         let this = format!("warm: {MANY} in flight{}", pair.note());
@@ -131,22 +145,27 @@ impl Pair {
 }
 
 impl Tally {
-    fn add(&mut self, rate: f64, nanoseconds: Vec<u32>) {
+    pub fn add(&mut self, rate: f64, nanoseconds: Vec<u32>) {
         self.rates.push(rate);
         self.nanoseconds.extend(nanoseconds);
     }
 
-    fn microseconds(&self) -> Sorted {
+    /// The median of the slices.
+    pub fn typical_rate(&self) -> f64 {
+        Sorted::new(self.rates.iter().copied()).median()
+    }
+
+    pub fn microseconds(&self) -> Sorted {
         Sorted::new(self.nanoseconds.iter().map(|&time| f64::from(time) / 1e3))
     }
 
-    fn against(&self, other: &Tally) -> Figure {
+    pub fn against(&self, other: &Tally) -> Figure {
         let rates = |tally: &Tally| Sorted::new(tally.rates.iter().copied());
         let (this, other) = (rates(self), rates(other));
         Figure { typical: this.median() / other.median(), best: Some(this.max() / other.max()) }
     }
 
-    fn cells(&self, name: String) -> Vec<String> {
+    pub fn cells(&self, name: String) -> Vec<String> {
         let rates = Sorted::new(self.rates.iter().copied());
         let times = self.microseconds();
         let [p50, p95, p99, max] = [0.5, 0.95, 0.99, 1.0].map(|share| count(times.quantile(share)));

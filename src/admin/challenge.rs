@@ -17,7 +17,7 @@ use crate::domain::challenge::{ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::fault::Class;
 use crate::domain::foreign::Foreign;
-use crate::domain::request::{Answers, Beginning, Dialogue, Kind, Request, Session, SessionCookie};
+use crate::domain::request::{Answers, Beginning, Conversation, Dialogue, Kind, Request, Session, SessionCookie};
 use crate::domain::secret::Secret;
 use crate::domain::verdict::{NeedInfo, Reject, Verdict};
 use crate::engine::Decision;
@@ -204,6 +204,7 @@ fn asked(user: &str, act: Act, answers: Answers, cookie: Option<String>) -> Requ
         deadline: None,
         dialogue: Dialogue::ByProtocol,
         beginning: Beginning::Anywhere,
+        conversation: Conversation::default(),
     }
 }
 

@@ -7,6 +7,7 @@ use super::gateway::Language;
 use super::{AdminError, client};
 use crate::config::{Config, schema};
 use crate::log::Log;
+use crate::metrics::Metrics;
 use crate::secret::service;
 use crate::setup;
 
@@ -33,7 +34,7 @@ pub fn run(args: &Args, config: &Path, out: &mut impl Write) -> Result<(), Admin
         read.err().map(|error| config.mistake(&section, option, error.to_string()))
     });
     let unread: Vec<_> = unread.collect();
-    let log = Log::try_open(&config);
+    let log = Log::try_open(&config).and_then(|()| Metrics::try_open(&config));
     match (sealer, store, log) {
         (Ok(sealer), Ok(store), Ok(())) if unread.is_empty() => {
             setup::check_key(&config, &sealer, store.opened_under())?;

@@ -1,7 +1,7 @@
 //! `countersign demo`: a whole login, with a real child process between a gateway and a phone.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::desk::{self, Desk};
 use super::fresh::NewAuthenticator;
+use super::temporary::TemporaryDirectory;
 use super::{AdminError, init};
 use crate::clock::Clock;
 use crate::config::value::ClientName;
@@ -23,11 +24,11 @@ const TOTP: Totp = Totp { algorithm: Algorithm::Sha1, digits: 6, period: 30 };
 /// Plays it, and says how long it took.
 pub fn run(out: &mut impl Write) -> Result<(), AdminError> {
     let began = Instant::now();
-    let place = TemporaryDirectory::new()?;
+    let place = TemporaryDirectory::new("demo")?;
     writeln!(out, "# an operator makes a configuration, a key and a store")?;
-    writeln!(out, "$ countersign init {}", place.0.display())?;
-    init::run(&init::Args::at(&place.0), &mut io::sink())?;
-    let ini = place.0.join("plugin.ini");
+    writeln!(out, "$ countersign init {}", place.path().display())?;
+    init::run(&init::Args::at(place.path()), &mut io::sink())?;
+    let ini = place.path().join("plugin.ini");
 
     writeln!(out, "\n# alice scans the QR code of `countersign enroll alice`; from now on her phone makes codes")?;
     let phone = enrol(&Desk::open(&ini, Clock::System)?)?;
@@ -158,23 +159,5 @@ impl Gateway {
         drop(self.input.take());
         let status = self.child.wait()?;
         if status.success() { Ok(()) } else { Err(AdminError::Failed(format!("the child ended with {status}"))) }
-    }
-}
-
-/// A directory that goes when this does.
-struct TemporaryDirectory(PathBuf);
-
-impl TemporaryDirectory {
-    fn new() -> Result<Self, AdminError> {
-        let path = std::env::temp_dir().join(format!("countersign-demo-{}", desk::random_text::<5>()?));
-        crate::files::create_private_directory(&path).map_err(|error| AdminError::Failed(error.to_string()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for TemporaryDirectory {
-    fn drop(&mut self) {
-        // What cannot be removed is left to whoever cleans temporary files; it holds a key that opens nothing else.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
-use super::serve::{self, Conversation};
+use super::serve::{self, Terms};
 use super::{AdminError, serve::serve};
 use crate::clock::Clock;
 use crate::config::gateway::{FirstFactor, GatewayOptions, LogTo};
@@ -179,8 +179,7 @@ fn lines(name: Name, said: &Said, helper: SquidHelper, config: &Path, clock: Clo
     let key = SecretBytes::new(key);
     let channels = if said.concurrent { Channels::Numbered } else { Channels::One };
     let protocol = Arc::new(Squid { helper, conduct, channels, key });
-    let streams = serve::standard;
-    serve::converse(setup, clock, Conversation { protocol, streams, deadline, first_factor, confined })?;
+    serve::converse(setup, clock, serve::standard, Terms { protocol, deadline, first_factor, confined })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,6 +7,7 @@ mod backup;
 mod challenge;
 mod check;
 mod client;
+mod connect;
 mod demo;
 mod desk;
 mod doctor;
@@ -28,8 +29,10 @@ mod proof;
 mod qr;
 mod recovery;
 mod serve;
+mod simulate;
 mod store;
 mod target;
+mod temporary;
 mod unlock;
 
 use std::ffi::OsString;
@@ -63,7 +66,7 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "PATH", default_value = CONFIG)]
     config: PathBuf,
 
-    /// Take this for the time, in seconds since 1970
+    /// Take this for the time, in seconds since 1970, or what stands in the file at this absolute path
     #[cfg(debug_assertions)]
     #[arg(long, global = true, hide = true, value_name = "SECONDS", value_parser = test_clock)]
     test_clock: Option<Clock>,
@@ -75,7 +78,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Answer requests on standard input with verdicts on standard output (protocol.md)
-    Serve,
+    Serve(serve::Args),
+    /// Pass requests on to a process that serves a socket: for a gateway that may read neither key nor store
+    Connect(connect::Args),
     /// Answer the requests of a gateway that speaks its own language (docs/gateways)
     Gateway(gateway::Args),
     /// Make a configuration, a master key and an empty store in DIR
@@ -130,6 +135,8 @@ enum Command {
     Keys(keys::Command),
     /// Show a whole login: a gateway, a phone and a real child process, in a temporary directory
     Demo,
+    /// Play a service that goes wrong, to see what the gateway makes of it (docs/simulate.md)
+    Simulate(simulate::Args),
     /// Print a completion script for SHELL
     Completions(documents::CompletionsArgs),
     /// Print the manual page, or write one page a command into DIR
@@ -194,7 +201,10 @@ pub fn main() -> ExitCode {
     confine::guard_memory();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if let Some(config) = serve::quick(&arguments) {
-        return finish(serve::run(&config, Clock::System));
+        return finish(serve::run_standard(&config, Clock::System));
+    }
+    if let Some(args) = connect::quick(&arguments) {
+        return finish(connect::run(args));
     }
     if let Some((args, config)) = gateway::quick(&arguments) {
         return finish(gateway::run(args, &config, Clock::System));
@@ -222,7 +232,8 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
     let clock = Clock::System;
     let out = &mut io::stdout().lock();
     match cli.command {
-        Command::Serve => return serve::run(&config, clock),
+        Command::Serve(args) => return serve::run(&args, &config, clock),
+        Command::Connect(args) => return connect::run(args),
         Command::Gateway(args) => return gateway::run(args, &config, clock),
         Command::Init(args) => init::run(&args, out),
         Command::Enroll(args) => enroll::run(&args, &config, clock, out),
@@ -246,6 +257,7 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
         Command::Keys(command) => keys::run(&command, &config, out),
         Command::Store(command) => store::run(&command, &config, clock, out),
         Command::Demo => demo::run(out),
+        Command::Simulate(args) => return simulate::run(&args, out),
         Command::Completions(args) => documents::completions(&args, out),
         Command::Man(args) => documents::man(&args, out),
     }?;
@@ -253,9 +265,12 @@ fn run(cli: Cli) -> Result<ExitCode, AdminError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A point in time with up to three decimals.
+/// A point in time with up to three decimals, or where one stands.
 #[cfg(debug_assertions)]
 fn test_clock(text: &str) -> Result<Clock, std::num::ParseIntError> {
+    if text.starts_with('/') {
+        return Ok(Clock::Shown(PathBuf::from(text).leak()));
+    }
     let (seconds, decimals) = text.split_once('.').unwrap_or((text, "0"));
     Ok(Clock::Fixed(crate::domain::time::UnixTime(seconds.parse()?), format!("{decimals:0<3}").parse()?))
 }

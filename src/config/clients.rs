@@ -12,6 +12,7 @@ use super::gateway::is_gateway_section;
 use super::http::{HttpService, is_http_section};
 use super::ini::Section;
 use super::known;
+use super::metrics::METRICS_DECLARED;
 use super::mistake::{Mistakes, suggestion};
 use super::network::{Network, is_network_section};
 use super::notify::{NotifyOptions, NotifyServices, is_notify_section};
@@ -316,7 +317,7 @@ impl ClientSections {
                 && !is_network_section(&section.name)
                 && !is_enrolment_section(&section.name)
                 && section.name != CREDENTIALS_DECLARED.name
-                && section.name != POSTGRES_DECLARED.name
+                && ![POSTGRES_DECLARED.name, METRICS_DECLARED.name].contains(&section.name.as_str())
                 // Told already, with what it would do.
                 && !section.name.eq_ignore_ascii_case("default")
                 && !read.read_named(section, mistakes)

@@ -9,6 +9,7 @@ use super::enrolment::ENROLMENT_DECLARED;
 use super::fixed::FIXED_DECLARED;
 use super::gateway::GATEWAY_DECLARED;
 use super::http::{HttpOptions, Step, StepName};
+use super::metrics::METRICS_DECLARED;
 use super::network::NETWORK_DECLARED;
 use super::notify::NotifyOptions;
 use super::options::DECLARED;
@@ -78,6 +79,7 @@ pub fn text() -> String {
     }
     section(&mut text, &CREDENTIALS_DECLARED, CREDENTIALS_DECLARED.name);
     section(&mut text, &POSTGRES_DECLARED, POSTGRES_DECLARED.name);
+    section(&mut text, &METRICS_DECLARED, METRICS_DECLARED.name);
     section(&mut text, &GATEWAY_DECLARED, "gateway radius-exec");
     text
 }

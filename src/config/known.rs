@@ -7,6 +7,7 @@ use super::enrolment::ENROLMENT_DECLARED;
 use super::fixed::FIXED_DECLARED;
 use super::gateway::{GATEWAY_DECLARED, GatewayOptions, is_gateway_section};
 use super::http::{HTTP_DECLARED, HttpOptions, Step, StepName, is_http_section};
+use super::metrics::METRICS_DECLARED;
 use super::network::NETWORK_DECLARED;
 use super::notify::{NOTIFY_DECLARED, NotifyOptions, is_notify_section};
 use super::options::DECLARED;
@@ -127,7 +128,8 @@ pub fn free() -> [Free; 2] {
 }
 
 fn fixed() -> impl Iterator<Item = &'static SectionDeclaration> {
-    let single = [&PUSH_DECLARED, &CREDENTIALS_DECLARED, &POSTGRES_DECLARED];
+    let single: [&SectionDeclaration; 4] =
+        [&PUSH_DECLARED, &CREDENTIALS_DECLARED, &POSTGRES_DECLARED, &METRICS_DECLARED];
     let together = ENROLMENT_DECLARED.iter().chain(CLIENTS_DECLARED).chain(NETWORK_DECLARED).chain(FIXED_DECLARED);
     DECLARED.iter().chain(together).chain(single)
 }

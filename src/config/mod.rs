@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod http;
 pub mod ini;
 mod known;
+pub mod metrics;
 pub mod mistake;
 pub mod network;
 pub mod notify;
@@ -32,6 +33,7 @@ pub use clients::{ClientSections, Push};
 use credentials::Follow;
 pub use enrolment::{Enrolment, Page};
 use gateway::Gateways;
+use metrics::MetricsOptions;
 pub use mistake::{Mistake, Mistakes};
 pub use options::{Auth, Logging, Options, Plugin, Throttle, Totp};
 pub use policy::Policy;
@@ -41,7 +43,7 @@ use sps::Relaxed;
 use value::{Destination, SecretRef, ServiceSecret};
 
 use crate::files::{self, Exposure, FileError};
-use crate::policy::throttle::Rule;
+use crate::policy::throttle::{Known, Rule};
 
 /// A configuration that can be used.
 #[derive(Debug)]
@@ -57,6 +59,7 @@ pub struct Config {
     pub enrolment: Enrolment,
     gateways: Gateways,
     postgres: Option<Box<Postgres>>,
+    metrics: Option<Box<MetricsOptions>>,
     fingerprint: [u8; 16],
     warnings: Vec<Mistake>,
 }
@@ -147,6 +150,7 @@ impl Config {
         let enrolment = Enrolment::read(&sections, &mut mistakes);
         let gateways = Gateways::read(&sections, &mut mistakes);
         let postgres = Postgres::of(&sections, &mut mistakes);
+        let metrics = MetricsOptions::of(&sections, &mut mistakes);
         if let Some(options) = &options {
             clients::check(&options.plugin.clients, &remote, &sections, &mut mistakes);
         }
@@ -159,7 +163,19 @@ impl Config {
                     .collect();
                 let warnings = mistakes.into_warnings();
                 let path = path.to_owned();
-                Ok(Self { path, lines, options, remote, policy, enrolment, gateways, postgres, fingerprint, warnings })
+                Ok(Self {
+                    path,
+                    lines,
+                    options,
+                    remote,
+                    policy,
+                    enrolment,
+                    gateways,
+                    postgres,
+                    metrics,
+                    fingerprint,
+                    warnings,
+                })
             }
             Some(_) | None => Err(mistakes),
         }
@@ -236,6 +252,17 @@ impl Config {
         }
     }
 
+    /// The budget of an address at which a subscriber succeeded lately.
+    pub fn known_rule(&self) -> Option<Known> {
+        let t = &self.throttle;
+        (t.known_source.0 > 0).then_some(Known {
+            remembered: t.known_source.0,
+            failures: t.known_failures.0,
+            together: t.known_failures_together.0,
+            forget_after: t.known_forget_after.0,
+        })
+    }
+
     /// The limits for one source address.
     pub fn source_rule(&self) -> Rule {
         let t = &self.throttle;
@@ -256,14 +283,14 @@ fn from_directory_of(config: &Path, path: &Path) -> PathBuf {
     }
 }
 
-/// A hash of every option but those of `[logging]` and `[page]`, which decide nothing.
+/// A hash of every option but those of `[logging]`, `[metrics]` and `[page]`, which decide nothing.
 fn fingerprint(sections: &[ini::Section]) -> [u8; 16] {
     let mut hash = Sha256::new();
     let mut add = |text: &str| {
         hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(text);
     };
-    let decides = |section: &&ini::Section| !matches!(section.name.as_str(), "logging" | "page");
+    let decides = |section: &&ini::Section| !matches!(section.name.as_str(), "logging" | "metrics" | "page");
     for section in sections.iter().filter(decides).filter(|section| !section.entries.is_empty()) {
         add(&section.name);
         for entry in &section.entries {

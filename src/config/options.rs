@@ -73,7 +73,16 @@ sections! {
         source_longest_wait: Seconds<1, 604800> = "300";
         /// The time in which one failure of a source is forgotten.
         source_forget_after: Seconds<1, 604800> = "30";
-        /// How many names that nobody enrolled, and how many sources, are remembered at most.
+        /// For how long an address at which a subscriber succeeded is known for theirs: while others have failed too often
+        /// under the name, a few attempts are heard from there. 0: no address is.
+        known_source: Seconds<0, 31536000> = "2592000";
+        /// How many failures are heard from one such address.
+        known_failures: Count<1, 100> = "3";
+        /// How many are heard from all such addresses of one subscriber.
+        known_failures_together: Count<1, 1000> = "5";
+        /// The time in which one of these is forgotten.
+        known_forget_after: Seconds<1, 2592000> = "604800";
+        /// How many names that nobody enrolled, how many sources, and how many known addresses, are remembered at most.
         traces: Count<100, 10000000> = "100000";
     }
 

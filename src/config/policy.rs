@@ -15,7 +15,7 @@ use crate::domain::verdict::Echo;
 use crate::policy::cache::CacheRule;
 use crate::policy::exemption::Exemption;
 use crate::policy::identify::UpnSuffix;
-use crate::policy::mapping::Explicit;
+use crate::policy::mapping::{Domains, Explicit};
 use crate::policy::step_up::StepUp;
 use crate::policy::unenrolled::Unenrolled;
 pub use read::is_policy_section;
@@ -50,6 +50,8 @@ pub struct Policy {
     pub step_up: Option<StepUp>,
     /// `[policy]`: whether a verdict is what it was found to be, or a trial's accept.
     pub enforcement: Enforcement,
+    /// `[policy] ignore_domains`.
+    pub domains: Domains,
     pub unenrolled: Unenrolled,
     /// Whether enrolling at the login takes a ticket.
     pub ticket: Ticket,

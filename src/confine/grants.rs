@@ -22,6 +22,8 @@ pub struct Grants {
     pub keep: BTreeSet<PathBuf>,
     /// Files are made and written.
     pub write: BTreeSet<PathBuf>,
+    /// Unix sockets are made and removed.
+    pub sockets: BTreeSet<PathBuf>,
     /// Single files that are read and written.
     pub devices: BTreeSet<PathBuf>,
 }
@@ -39,6 +41,11 @@ impl Grants {
         }
         if let Destination::File(path) = &config.logging.destination {
             grants.write.insert(around(&config.resolve(path)));
+        }
+        if let Some(metrics) = config.metrics() {
+            let place = |path: &PathBuf| around(&config.resolve(path));
+            grants.keep.extend(metrics.file.0.as_ref().map(place));
+            grants.sockets.extend(metrics.socket.0.as_ref().map(place));
         }
         let mut asks_others = config.policy.directory.is_some();
         match &config.plugin.store {

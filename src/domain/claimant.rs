@@ -1,11 +1,17 @@
 //! Who says they are somebody, and under which name the verifier knows them.
 
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+
 use unicode_normalization::UnicodeNormalization;
 
 use super::foreign::is_deceptive;
 
 /// The longest name that can be enrolled, in bytes of its canonical form.
 pub const NAME_LIMIT: usize = 256;
+
+/// The accents of Latin, Greek and Cyrillic letters, apart from their letters.
+const ACCENTS: RangeInclusive<char> = '\u{300}'..='\u{36f}';
 
 /// The name under which the gateway presents a person, as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +23,8 @@ pub struct MfaIdentity(pub String);
 
 /// The one canonical identity of a person: what is enrolled, counted and limited.
 ///
-/// NFKC, lower case, without surrounding white space, so that no other spelling of a name evades a limit.
+/// NFKC, lower case, without white space around it and with one blank for any inside, so that no other spelling of a name
+/// evades a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Subscriber(String);
 
@@ -25,11 +32,11 @@ impl Subscriber {
     /// The canonical form of `name`. Every text has one, and the same for every spelling of the same name.
     pub fn canonical(name: &str) -> Self {
         if name.is_ascii() {
-            return Self(name.trim().to_ascii_lowercase());
+            return Self(one_blank(name.trim()).to_ascii_lowercase());
         }
         // Lower-casing may leave what NFKC would change once more.
         let folded: String = name.nfkc().flat_map(char::to_lowercase).nfkc().collect();
-        Self(folded.trim().to_owned())
+        Self(one_blank(folded.trim()).into_owned())
     }
 
     /// The canonical form of `name` where it may be enrolled.
@@ -54,6 +61,29 @@ impl Subscriber {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Under what failures and pushes are counted: whatever some program, directory or service could take for the same name
+    /// counts as the same. Beyond the canonical form, characters that are not seen, accents, and dots and blanks at the end
+    /// make no difference. Several people may share a count; nobody has two.
+    pub fn counted(&self) -> Cow<'_, str> {
+        let ends: &[char] = &['.', ' '];
+        if self.0.is_ascii() && !self.0.chars().any(is_deceptive) {
+            return Cow::Borrowed(self.0.trim_end_matches(ends));
+        }
+        let seen: String = self.0.nfkd().filter(|c| !is_deceptive(*c) && !ACCENTS.contains(c)).collect();
+        let seen: String = seen.nfkc().flat_map(char::to_lowercase).collect();
+        Cow::Owned(one_blank(seen.trim()).trim_end_matches(ends).to_owned())
+    }
+}
+
+/// `text` with one blank for any white space in it; what is not seen as white space stays.
+fn one_blank(text: &str) -> Cow<'_, str> {
+    let is_blank = |c: char| c.is_whitespace() && !is_deceptive(c);
+    let is_plain = !text.contains(|c| is_blank(c) && c != ' ') && !text.contains("  ");
+    if is_plain {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.split(is_blank).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -65,7 +95,36 @@ mod tests {
         for spelling in ["alice", "Alice", " ALICE ", "ａｌｉｃｅ"] {
             assert_eq!(Subscriber::canonical(spelling).as_str(), "alice");
         }
+        for spelling in ["alice smith", "Alice  Smith", " ALICE\u{3000}SMITH "] {
+            assert_eq!(Subscriber::canonical(spelling).as_str(), "alice smith");
+        }
         assert_eq!(Subscriber::canonical("JÜRGEN"), Subscriber::canonical("ju\u{308}rgen"));
+    }
+
+    #[test]
+    fn what_could_be_taken_for_one_name_is_counted_as_one() {
+        let spellings = [
+            "alice",
+            "ALICE",
+            " alice ",
+            "alice.",
+            "alice. .",
+            "\u{ff41}\u{ff4c}\u{ff49}\u{ff43}\u{ff45}",
+            "al\u{200b}ice",
+            "\u{feff}alice",
+            "ali\u{ad}ce\u{202c}",
+            "alic\u{e9}",
+            "a\u{301}lice",
+            "\u{24d0}lice",
+            "al\0ice",
+            "ALICE\u{3000}",
+        ];
+        for spelling in spellings {
+            assert_eq!(Subscriber::canonical(spelling).counted(), "alice", "{spelling:?}");
+        }
+        for other in ["alicia", "al ice", ".alice", "al.ice", "alice@corp.example", "corp\\alice", "\u{430}lice"] {
+            assert_ne!(Subscriber::canonical(other).counted(), "alice", "{other:?}");
+        }
     }
 
     #[test]

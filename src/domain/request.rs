@@ -120,7 +120,13 @@ pub struct Request {
     pub deadline: Option<Duration>,
     pub dialogue: Dialogue,
     pub beginning: Beginning,
+    pub conversation: Conversation,
 }
+
+/// Over which of the conversations of this process a request came. Whoever hangs up takes back what they asked there, and
+/// a request that is sent again is known again there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Conversation(pub u64);
 
 /// Where the dialogue began that a request belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -99,7 +99,7 @@ impl Engine {
         let source = client_ip.as_deref().ok_or(Denial::Uncounted { missing: "client_ip" })?;
         let source = exact_source(source);
         // With the length of the first: no two pairs have one key.
-        let key = format!("session {} {source} {}", source.len(), story.claimant.0);
+        let key = format!("session {} {source} {}", source.len(), story.owner().subscriber.as_str());
         let has_one = story.cookie.is_some_and(|cookie| cookie.slot == Slot::Held);
         let again = if has_one { Again::Keeps } else { Again::Counts };
         let (now, most) = (story.moment.now, u32::try_from(limit).unwrap_or(if limit < 0 { 0 } else { u32::MAX }));

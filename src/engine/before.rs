@@ -80,7 +80,7 @@ impl Engine {
 
     /// The name that goes to the client: explicit mapping → directory → domain.
     pub(super) async fn identity(&self, story: &Story<'_>) -> Result<MfaIdentity, End> {
-        let mut name = mapping::explicit(&self.policy.explicit, &story.claimant.0);
+        let mut name = self.mapped(&story.claimant.0);
         if let (Some(attribute), Some(directory)) = (&self.policy.user_attribute, &self.directory) {
             // The cache may have been written to: nobody waits for the store as long as for a directory.
             self.settle(story).await?;
@@ -103,7 +103,11 @@ impl Engine {
 
     /// The same, as far as it is known without asking a directory.
     pub(super) fn known_identity(&self, name: &str) -> MfaIdentity {
-        self.with_domain(mapping::explicit(&self.policy.explicit, name))
+        self.with_domain(self.mapped(name))
+    }
+
+    fn mapped(&self, name: &str) -> String {
+        mapping::explicit(&self.policy.explicit, &self.policy.domains, name)
     }
 
     fn with_domain(&self, name: String) -> MfaIdentity {

@@ -82,7 +82,7 @@ impl Engine {
         for round in 0.. {
             match self.pushes.running(subscriber, story.owner()) {
                 Some(true) if story.errand.shares_push() => {
-                    let Some(ended) = self.pushes.join(subscriber, until).await else { continue };
+                    let Some(ended) = self.pushes.join(subscriber, story.asker()).await else { continue };
                     return self.ended(story, &ended).await;
                 }
                 Some(_) => return Err(End::Denied(Denial::PushOutstanding, section())),
@@ -228,18 +228,18 @@ impl Engine {
 
     /// Runs a push whose slot is taken, or joins the one that runs for the same challenge.
     pub(super) async fn run_push(&self, story: &Story<'_>, course: Rc<Course>, begin: Begin) -> Result<Verdict, End> {
-        let (subscriber, until) = (&story.origin.subscriber, story.moment.until());
+        let subscriber = &story.origin.subscriber;
         let joined = match self.pushes.running(subscriber, story.owner()) {
             Some(true) if story.errand.shares_push() => {
                 self.settle(story).await?;
-                self.pushes.join(subscriber, until).await
+                self.pushes.join(subscriber, story.asker()).await
             }
             Some(true) => return Err(End::Denied(Denial::PushOutstanding, Some(course.client.section().to_owned()))),
             Some(false) | None => None,
         };
         let ended = match joined {
             Some(ended) => ended,
-            None => self.pushes.run(course, begin, until).await,
+            None => self.pushes.run(course, begin, story.asker()).await,
         };
         self.ended(story, &ended).await
     }
@@ -250,10 +250,13 @@ impl Engine {
         let section = course.client.section();
         let wired = self.wired(section).ok_or(Denial::ChallengeGone)?;
         let standing = Standing::from(course.absent.as_ref());
-        story.aside.heard(&match &**end {
+        let said = match &**end {
             push::End::Failed(error) => Err(error.clone()),
-            push::End::Verified(_) | push::End::Denied(_) | push::End::Question { prompt: _, id: _ } => Ok(()),
-        });
+            push::End::Verified(_) => Ok("push_verified"),
+            push::End::Denied(denial) => Ok(denial.code()),
+            push::End::Question { prompt: _, id: _ } => Ok("push_shown"),
+        };
+        story.aside.heard(section, &said, |word| word);
         let verdict = match push::End::clone(end) {
             push::End::Verified(proof) => {
                 self.note_there(wired, story).await?;

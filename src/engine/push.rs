@@ -39,7 +39,7 @@ pub const REPORTED: &str = "reported";
 /// The slot under which the one push of a subscriber runs.
 pub fn slot(subscriber: &Subscriber) -> String {
     // Names that nobody enrolled are not kept.
-    format!("push {}", HEXLOWER.encode(&Sha256::digest(subscriber.as_str())))
+    format!("push {}", HEXLOWER.encode(&Sha256::digest(&*subscriber.counted())))
 }
 
 /// Something that is still to be done when its request is answered.

@@ -17,6 +17,7 @@ use super::held::Owner;
 use super::push::{Begin, CANCEL, Chore, Course, End};
 use crate::domain::claimant::Subscriber;
 use crate::domain::outcome::{Denial, Refusal};
+use crate::domain::request::Conversation;
 use crate::domain::time::Moment;
 use crate::domain::verdict::Verdict;
 use crate::store::Mark;
@@ -34,15 +35,30 @@ struct Running {
     abort: AbortHandle,
     /// What those who wait are told where it is aborted.
     told: watch::Sender<Option<Denial>>,
-    joined: Cell<usize>,
+    waiters: RefCell<Vec<Rc<Waiter>>>,
+}
+
+/// A request that waits for a push.
+#[derive(Clone, Copy)]
+pub struct Asker {
+    pub conversation: Conversation,
+    pub moment: Moment,
+}
+
+struct Waiter {
+    asker: Asker,
+    /// Told when the gateway that asked has gone.
+    gone: Notify,
+}
+
+impl Waiter {
+    fn is_of(&self, conversation: Conversation, before: Instant) -> bool {
+        let Asker { conversation: own, moment: Moment { now: _, millis: _, deadline, allowance } } = self.asker;
+        own == conversation && deadline.checked_sub(allowance).is_none_or(|began| began <= before)
+    }
 }
 
 impl Running {
-    fn began(&self) -> Option<Instant> {
-        let Moment { now: _, millis: _, deadline, allowance } = self.course.person.moment;
-        deadline.checked_sub(allowance)
-    }
-
     /// Tells those who wait, and takes the push back; one that is just being sent, as soon as it is known what was sent.
     fn end(&self, denial: Denial) {
         self.told.send_replace(Some(denial));
@@ -70,6 +86,8 @@ impl Running {
 /// By what a request is known again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Known {
+    /// Two gateways may have one name for two requests.
+    pub conversation: Conversation,
     pub subscriber: Subscriber,
     pub session: String,
     /// The gateway's name for it.
@@ -129,7 +147,7 @@ impl Pushes {
     }
 
     /// Begins a push and waits for it.
-    pub async fn run(self: &Rc<Self>, course: Rc<Course>, begin: Begin, until: Instant) -> Ended {
+    pub async fn run(self: &Rc<Self>, course: Rc<Course>, begin: Begin, asker: Asker) -> Ended {
         let (abort, registration) = AbortHandle::new_pair();
         let told = watch::Sender::new(None);
         let cancelled = Ended { course: Rc::clone(&course), end: Rc::new(End::Denied(Denial::Cancelled)) };
@@ -139,17 +157,18 @@ impl Pushes {
         };
         let wait: Pin<Box<dyn Future<Output = Rc<End>>>> = Box::pin(wait);
         let subscriber = course.person.subscriber.clone();
-        let running = Rc::new(Running { course, wait: wait.shared(), abort, told, joined: Cell::new(0) });
+        let running = Rc::new(Running { course, wait: wait.shared(), abort, told, waiters: RefCell::default() });
         self.running.borrow_mut().insert(subscriber.clone(), running);
-        self.join(&subscriber, until).await.unwrap_or(cancelled)
+        self.join(&subscriber, asker).await.unwrap_or(cancelled)
     }
 
     /// Waits for the push of `subscriber` with those who do already; `None` where none runs.
-    pub async fn join(self: &Rc<Self>, subscriber: &Subscriber, until: Instant) -> Option<Ended> {
+    pub async fn join(self: &Rc<Self>, subscriber: &Subscriber, asker: Asker) -> Option<Ended> {
         let running = self.running.borrow().get(subscriber).map(Rc::clone)?;
-        running.joined.set(running.joined.get() + 1);
-        let joined = Joined { pushes: Rc::clone(self), running };
-        let running = &joined.running;
+        let waiter = Rc::new(Waiter { asker, gone: Notify::new() });
+        running.waiters.borrow_mut().push(Rc::clone(&waiter));
+        let joined = Joined { pushes: Rc::clone(self), running, waiter };
+        let Joined { pushes: _, running, waiter } = &joined;
         let mut told = running.told.subscribe();
         let ended = async {
             tokio::select! {
@@ -159,10 +178,11 @@ impl Pushes {
                     let denial = told.ok().and_then(|told| told.clone()).unwrap_or(Denial::Cancelled);
                     Rc::new(End::Denied(denial))
                 }
+                () = waiter.gone.notified() => Rc::new(End::Denied(Denial::Cancelled)),
                 end = running.wait.clone() => end,
             }
         };
-        let end = tokio::time::timeout_at(until.into(), ended).await;
+        let end = tokio::time::timeout_at(asker.moment.until().into(), ended).await;
         let end = end.unwrap_or_else(|_| Rc::new(End::Denied(unanswered())));
         Some(Ended { course: Rc::clone(&running.course), end })
     }
@@ -182,14 +202,13 @@ impl Pushes {
         }
     }
 
-    /// Ends every push whose request came before `before`: the gateway has gone.
-    pub fn hang_up(&self, before: Instant) {
-        let is_older = |running: &Rc<Running>| running.began().is_none_or(|began| began <= before);
-        let mut all = self.running.borrow_mut();
-        let old: Vec<Subscriber> =
-            all.iter().filter(|(_, running)| is_older(running)).map(|(subscriber, _)| subscriber.clone()).collect();
-        for running in old.iter().filter_map(|subscriber| all.remove(subscriber)) {
-            running.end(Denial::Cancelled);
+    /// Tells the requests of `conversation` that came before `before` that their gateway has gone; a push that nobody else
+    /// waits for ends with them.
+    pub fn hang_up(&self, conversation: Conversation, before: Instant) {
+        for running in self.running.borrow().values() {
+            for waiter in running.waiters.borrow().iter().filter(|waiter| waiter.is_of(conversation, before)) {
+                waiter.gone.notify_one();
+            }
         }
     }
 
@@ -255,14 +274,18 @@ fn unanswered() -> Denial {
 struct Joined {
     pushes: Rc<Pushes>,
     running: Rc<Running>,
+    waiter: Rc<Waiter>,
 }
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        let left = self.running.joined.get().saturating_sub(1);
-        self.running.joined.set(left);
+        let is_left = {
+            let mut waiters = self.running.waiters.borrow_mut();
+            waiters.retain(|waiter| !Rc::ptr_eq(waiter, &self.waiter));
+            !waiters.is_empty()
+        };
         let is_over = self.running.wait.peek().is_some();
-        if left > 0 && !is_over {
+        if is_left && !is_over {
             return;
         }
         let subscriber = &self.running.course.person.subscriber;

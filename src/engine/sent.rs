@@ -2,7 +2,7 @@
 
 use super::absence::{self, Resort};
 use super::held::{self, Held};
-use super::story::{Standing, Story, absent, sendable_name};
+use super::story::{Standing, Story, absent, outcome_word, sendable_name};
 use super::{End, Engine, own_fault};
 use crate::client::{self, ClientError, Wired};
 use crate::domain::fault::Reach;
@@ -45,7 +45,7 @@ impl Engine {
             // Whatever is on its way is left there; a program that sends is ended.
             () = self.pushes.ended() => return Err(Denial::Cancelled.into()),
         };
-        story.aside.heard(&outcome);
+        story.aside.heard(section, &outcome, outcome_word);
         self.note("send", || match &outcome {
             Ok(Outcome::Ask { prompt: _, state: _ }) => format!("[{section}] sent a code"),
             Ok(Outcome::Denied(denial)) => format!("[{section}]: {}: {}", denial.code(), denial.reason()),

@@ -15,7 +15,7 @@ use crate::domain::authenticator::AuthenticatorId;
 use crate::domain::challenge::ChallengeId;
 use crate::domain::claimant::{Claimant, MfaIdentity, NAME_LIMIT, Subscriber};
 use crate::domain::foreign::is_deceptive;
-use crate::domain::outcome::{ClientState, Denial, Prompt, Refusal};
+use crate::domain::outcome::{ClientState, Denial, Outcome, Prompt, Refusal};
 use crate::domain::request::{Request, SessionCookie};
 use crate::domain::secret::TypedCode;
 use crate::domain::time::Moment;
@@ -39,6 +39,17 @@ pub struct Aside {
     /// The challenge that the request is about.
     pub challenge: RefCell<Option<Told>>,
     pub sent: Cell<Sent>,
+    /// What remote services came to, in the order in which they were asked.
+    pub calls: RefCell<Vec<Call>>,
+}
+
+/// What came of asking a remote service.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its section.
+    pub section: String,
+    /// What it said, or the class of what went wrong.
+    pub outcome: &'static str,
 }
 
 impl Aside {
@@ -47,8 +58,13 @@ impl Aside {
         self.session_cookie.borrow_mut().others.extend(entries.clone());
     }
 
-    /// A service, or whoever waited for one, said this.
-    pub fn heard<T>(&self, outcome: &Result<T, ClientError>) {
+    /// The service of `section`, or whoever waited for it, said this; `said` is the word for what is no error.
+    pub fn heard<T>(&self, section: &str, outcome: &Result<T, ClientError>, said: impl Fn(&T) -> &'static str) {
+        let outcome_word = match outcome {
+            Ok(outcome) => said(outcome),
+            Err(error) => error.clone().into_fault(section).class.word(),
+        };
+        self.calls.borrow_mut().push(Call { section: section.to_owned(), outcome: outcome_word });
         if !outcome.as_ref().is_err_and(ClientError::left_nothing) {
             self.sent.set(Sent::Perhaps);
         }
@@ -206,7 +222,13 @@ impl<'a> Story<'a> {
         let facts =
             [&facts.protocol, &facts.client_ip, &facts.server_ip, &facts.server_hostname, &facts.server_username];
         let facts = facts.map(Clone::clone);
-        Some(pushes::Known { subscriber: self.owner.clone(), session, name, facts, handle })
+        let (conversation, subscriber) = (self.request.conversation, self.owner.clone());
+        Some(pushes::Known { conversation, subscriber, session, name, facts, handle })
+    }
+
+    /// Who waits for a push of it.
+    pub fn asker(&self) -> pushes::Asker {
+        pushes::Asker { conversation: self.request.conversation, moment: self.moment }
     }
 }
 
@@ -237,6 +259,16 @@ impl Standing<'_> {
 /// The service of `section`, which was not reached.
 pub fn absent(section: &str, error: &ClientError) -> Absent {
     Absent { section: section.to_owned(), reason: error.to_string() }
+}
+
+/// The word for what a service said.
+pub fn outcome_word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Verified(_) => "verified",
+        Outcome::Denied(_) => "denied",
+        Outcome::Ask { prompt: _, state: _ } => "asked",
+        Outcome::Pushed { show: _, state: _ } => "pushed",
+    }
 }
 
 /// Whether a service can be asked for somebody of this name.

@@ -6,7 +6,7 @@ use super::errand::Errand;
 use super::held::{self, Held};
 use super::look_up::LookedUp;
 use super::push::Begin;
-use super::story::{Standing, Story, absent, can_be_code, sendable_name};
+use super::story::{Standing, Story, absent, can_be_code, outcome_word, sendable_name};
 use super::{End, Engine, own_fault};
 use crate::client::{self, Asks, ClientError, Codes, Place, Wired};
 use crate::config::value::OnUnreachable;
@@ -91,7 +91,7 @@ impl Engine {
                 // Whoever answers a question of the service has reached it before.
                 let reached = if state.is_some() { Reach::Answered } else { Reach::NotSent };
                 let said = client::in_one_piece(reached, client.otp_authenticate(&story.attempt(), code, state)).await;
-                story.aside.heard(&said);
+                story.aside.heard(client.section(), &said, outcome_word);
                 said
             }
         };

@@ -12,7 +12,7 @@ use super::{Greeting, Inbound, Protocol, RequestId, Said};
 use crate::domain::action::Told;
 use crate::domain::fault::Fault;
 use crate::domain::outcome::Remarks;
-use crate::domain::request::{Beginning, Dialogue, Kind, Request};
+use crate::domain::request::{Beginning, Conversation, Dialogue, Kind, Request};
 use crate::domain::secret::Secret;
 use crate::domain::verdict::{Accept, Basis, Echo, Footing, NeedInfo, Reject, Verdict};
 
@@ -273,6 +273,15 @@ fn raw(id: Option<&RequestId>) -> Option<Box<RawValue>> {
     id.and_then(|id| RawValue::from_string(id.0.clone()).ok())
 }
 
+/// Which request `line`, an answer, is for: its id, where that had one. `None` where it is no answer.
+pub fn answered(line: &[u8]) -> Option<Option<RequestId>> {
+    let (value, id) = tree::parse(line);
+    match value.ok()? {
+        Json::Object(_) => Some(id.and_then(|id| request_id(&id))),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) | Json::Array(_) => None,
+    }
+}
+
 fn request_id(id: &Json) -> Option<RequestId> {
     let text = match id {
         Json::Text(text) => serde_json::to_string(text).ok()?,
@@ -335,6 +344,7 @@ impl Fields {
                 Some(true) => Beginning::Before,
                 Some(false) | None => Beginning::Anywhere,
             },
+            conversation: Conversation::default(),
         };
         let unknown = self.names().map(Into::into).collect();
         Ok(Inbound::Decide { id, request: Box::new(request), unknown })

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::conduct::{Conduct, OnError, Typed};
 use super::fields::invalid;
 use crate::domain::fault::{Class, Fault};
-use crate::domain::request::{Answers, Beginning, Dialogue, Kind, Request, Session, SessionCookie};
+use crate::domain::request::{Answers, Beginning, Conversation, Dialogue, Kind, Request, Session, SessionCookie};
 use crate::domain::secret::Secret;
 use crate::domain::verdict::{Reject, Verdict};
 
@@ -159,6 +159,7 @@ pub fn login(user: String, typed: Typed, dialogue: Dialogue) -> Request {
         deadline: None,
         dialogue,
         beginning: Beginning::Anywhere,
+        conversation: Conversation::default(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! count and [`FORGIVEN`] failures back. A guesser who never succeeds is heard about `free + log2(longest / first)`
 //! times and then once in `longest_wait`; the tests below show the sum for a week.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::domain::time::UnixTime;
@@ -36,7 +37,123 @@ pub struct Tally {
     pub last: UnixTime,
 }
 
+/// What is heard from the sources at which a subscriber succeeded lately, while others have made the subscriber wait: nobody
+/// locks the rightful holder out from where they are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// For how long after a success a source is known, in seconds.
+    pub remembered: u64,
+    /// How many failures are heard from one of them.
+    pub failures: u32,
+    /// How many are heard from all of them together.
+    pub together: u32,
+    /// Seconds in which one failure of a source is forgotten.
+    pub forget_after: u64,
+}
+
+/// What is remembered of a source at which a subscriber succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub tally: Tally,
+    /// Until when it is known.
+    pub expires: UnixTime,
+}
+
+/// What becomes of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Began,
+    Ended,
+}
+
+impl Known {
+    /// What is remembered after an attempt from `own`, which is one of `all`, counted as a failure until it is credited; `None`
+    /// where it is not heard.
+    pub fn heard(&self, own: Place, all: impl Iterator<Item = Place>, now: UnixTime) -> Option<Tally> {
+        let rule = self.rule();
+        // A clock that was ahead does not make a source known for longer.
+        let is_known = own.expires > now && own.expires <= now.plus(self.remembered).plus(AHEAD);
+        let together = all.map(|place| rule.remaining(Some(place.tally), now)).fold(0, u32::saturating_add);
+        let is_heard = is_known && rule.remaining(Some(own.tally), now) < self.failures && together < self.together;
+        is_heard.then(|| rule.charged(Some(own.tally), now))
+    }
+
+    /// What is remembered of a source after a success at `now`; `None` where that is what is remembered already, or nearly.
+    /// `was_charged` says whether the attempt may have been counted there.
+    pub fn succeeded(&self, place: Option<Place>, was_charged: bool, now: UnixTime) -> Option<Place> {
+        let expires = now.plus(self.remembered);
+        let Some(place) = place else {
+            return Some(Place { tally: Tally { failures: 0, last: now }, expires });
+        };
+        let tally = if was_charged { self.rule().forgiven(place.tally) } else { place.tally };
+        // Not written at each login.
+        let is_fresh = place.expires > now.plus(self.remembered / 2) && place.expires <= expires.plus(AHEAD);
+        (tally != place.tally || !is_fresh).then_some(Place { tally, expires })
+    }
+
+    /// What is remembered of a source after what was counted there turned out to be no failure.
+    pub fn refunded(&self, place: Place) -> Place {
+        Place { tally: self.rule().refunded(place.tally), expires: place.expires }
+    }
+
+    const fn rule(&self) -> Rule {
+        Rule {
+            free: self.failures,
+            first_wait: self.forget_after,
+            longest_wait: self.forget_after,
+            forget_after: self.forget_after,
+        }
+    }
+}
+
 impl Rule {
+    /// Whether a wait began or ended between `was` and `is`.
+    pub fn turned(&self, was: Option<Tally>, is: Option<Tally>) -> Option<Turn> {
+        let waits = |tally: Option<Tally>| tally.is_some_and(|tally| tally.failures > self.free);
+        match (waits(was), waits(is)) {
+            (false, true) => Some(Turn::Began),
+            (true, false) => Some(Turn::Ended),
+            (false, false) | (true, true) => None,
+        }
+    }
+
+    /// Whether the attempt that `tally` was charged for may have been heard though the subscriber had to wait.
+    pub const fn may_have_waited(&self, tally: Tally) -> bool {
+        tally.failures > self.free + 1
+    }
+
+    /// How many attempts are heard of somebody who never succeeds, tries whenever it pays off, and begins with nothing counted,
+    /// within `span` seconds: the most that any plan of attack can reach.
+    ///
+    /// Tells for each number of attempts how early each count of failures can be reached; a guesser waits for as long as they
+    /// have to, or until some more failures are forgotten.
+    pub fn most_heard(&self, span: u64) -> u64 {
+        // Beyond this, every wait is the longest.
+        let top = u64::from(self.free) + 64;
+        let mut earliest: BTreeMap<u64, u64> = BTreeMap::from([(1, 0)]);
+        let mut heard = 1;
+        loop {
+            let mut next: BTreeMap<u64, u64> = BTreeMap::new();
+            for (&failures, &at) in &earliest {
+                let count = u32::try_from(failures).unwrap_or(u32::MAX);
+                let wait = self.wait(Tally { failures: count, last: UnixTime(0) }, UnixTime(0));
+                let wait = wait.map_or(0, |wait| wait.as_secs());
+                let forgotten = wait.div_ceil(self.forget_after)..=failures;
+                for pause in std::iter::once(wait).chain(forgotten.map(|n| n.saturating_mul(self.forget_after))) {
+                    let left = failures.saturating_sub(pause / self.forget_after);
+                    let (failures, at) = ((left + 1).min(top), at.saturating_add(pause));
+                    if at < span {
+                        next.entry(failures).and_modify(|known| *known = at.min(*known)).or_insert(at);
+                    }
+                }
+            }
+            if next.is_empty() {
+                return heard;
+            }
+            (earliest, heard) = (next, heard + 1);
+        }
+    }
+
     /// How long the next attempt has to wait, if it has to.
     pub fn wait(&self, tally: Tally, now: UnixTime) -> Option<Duration> {
         let beyond = tally.failures.checked_sub(self.free).filter(|n| *n > 0)?;
@@ -90,6 +207,7 @@ mod tests {
 
     const WEEK: u64 = 7 * 24 * 3600;
     /// The defaults of `[throttle]`; a test of the configuration compares them.
+    const KNOWN: Known = Known { remembered: 2_592_000, failures: 3, together: 5, forget_after: 604_800 };
     const SUBSCRIBER: Rule = Rule { free: 5, first_wait: 60, longest_wait: 43_200, forget_after: 43_200 };
     /// Three time steps are right at any moment, of a million codes.
     const CHANCE: f64 = 3e-6;
@@ -117,6 +235,41 @@ mod tests {
             println!("a guess every {interval} s for a week: {guesses} heard, chance {chance:.2e}");
             assert!(chance < 1e-4, "{interval}: {guesses}");
         }
+    }
+
+    #[test]
+    fn nor_does_it_from_known_sources_nor_by_any_other_plan() {
+        let guesses = SUBSCRIBER.most_heard(WEEK) + u64::from(KNOWN.together);
+        let chance = 1.0 - (1.0 - CHANCE).powi(i32::try_from(guesses).unwrap());
+        println!("the best plan for a week, known sources included: {guesses} heard, chance {chance:.2e}");
+        assert_eq!(SUBSCRIBER.most_heard(WEEK), 28);
+        assert!(guesses == 33 && chance < 1e-4, "{guesses}");
+        // Where waiting for what is forgotten pays off.
+        let slow = Rule { free: 1, first_wait: 60, longest_wait: 86_400, forget_after: 100 };
+        assert_eq!(slow.most_heard(10_000), 102);
+    }
+
+    #[test]
+    fn known_sources_have_a_budget_each_and_one_together() {
+        let now = UnixTime(1_800_000_000);
+        let place = |failures, last| Place { tally: Tally { failures, last: UnixTime(last) }, expires: now.plus(9) };
+        let heard = |own: Place, others: &[Place]| KNOWN.heard(own, others.iter().copied().chain([own]), now);
+        assert_eq!(heard(place(2, now.0), &[]).map(|tally| tally.failures), Some(3));
+        assert_eq!(heard(place(3, now.0), &[]), None);
+        assert_eq!(heard(place(3, now.0 - 604_800), &[]).map(|tally| tally.failures), Some(3), "one is forgotten");
+        assert_eq!(heard(place(1, now.0), &[place(3, now.0)]).map(|tally| tally.failures), Some(2));
+        assert_eq!(heard(place(1, now.0), &[place(3, now.0), place(1, now.0)]), None);
+        assert_eq!(heard(Place { expires: now, ..place(0, 0) }, &[]), None, "not known any more");
+        assert_eq!(
+            heard(Place { expires: now.plus(2 * KNOWN.remembered), ..place(0, 0) }, &[]),
+            None,
+            "of another clock"
+        );
+        let new = KNOWN.succeeded(None, false, now).unwrap();
+        assert_eq!(KNOWN.succeeded(Some(new), true, now.plus(86_400)), None, "nothing to write");
+        assert!(KNOWN.succeeded(Some(new), false, now.plus(20 * 86_400)).is_some());
+        let failed = Place { tally: Tally { failures: 3, last: now }, ..new };
+        assert_eq!(KNOWN.succeeded(Some(failed), true, now).map(|place| place.tally.failures), Some(0));
     }
 
     #[test]

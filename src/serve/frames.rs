@@ -22,12 +22,19 @@ pub struct Frames {
     looked: usize,
     /// Whether the rest of a line that was too long is being skipped.
     skipping: bool,
+    /// The longest line, in bytes without its end.
+    limit: usize,
 }
 
 impl Frames {
     /// None yet.
     pub fn new() -> Self {
-        Self { buffer: vec![0; 4096], start: 0, end: 0, looked: 0, skipping: false }
+        Self::up_to(LINE_LIMIT)
+    }
+
+    /// None yet, of lines that are no longer than `limit`.
+    pub fn up_to(limit: usize) -> Self {
+        Self { buffer: vec![0; 4096], start: 0, end: 0, looked: 0, skipping: false, limit }
     }
 
     /// Where the next bytes go; never empty.
@@ -41,7 +48,7 @@ impl Frames {
             (self.start, self.end) = (0, kept);
         }
         // Room for a whole line and one byte more, at most; as much as there was before, at least.
-        if self.end * 2 > self.buffer.len() && self.buffer.len() < 2 * LINE_LIMIT {
+        if self.end * 2 > self.buffer.len() && self.buffer.len() < 2 * self.limit {
             let mut larger = vec![0; self.buffer.len() * 2];
             if let (Some(to), Some(from)) = (larger.get_mut(..self.end), self.buffer.get(..self.end)) {
                 to.copy_from_slice(from);
@@ -74,7 +81,7 @@ impl Frames {
         let (length, consumed) = match end {
             Some(end) => (end, end + 1),
             None if !open && !unread.is_empty() => (unread.len(), unread.len()),
-            None if unread.len() > LINE_LIMIT => {
+            None if unread.len() > self.limit => {
                 self.consume(unread.len());
                 self.skipping = true;
                 return None;
@@ -88,7 +95,7 @@ impl Frames {
         let line = Zeroizing::new(unread.get(..length).unwrap_or_default().to_vec());
         self.consume(consumed);
         let skipped = std::mem::take(&mut self.skipping);
-        Some(if skipped || length > LINE_LIMIT { Frame::TooLong } else { Frame::Line(line) })
+        Some(if skipped || length > self.limit { Frame::TooLong } else { Frame::Line(line) })
     }
 
     /// Forgets a line whose end has not come: its rest will not be read.

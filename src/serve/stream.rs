@@ -126,6 +126,20 @@ impl Stream {
         Ok(())
     }
 
+    /// Waits until nobody can read any more what is written here. Where that cannot be known, for ever.
+    pub async fn abandoned(&self) {
+        if let Waiting::Event(event) = &self.kind {
+            while let Ok(mut guard) = event.writable().await {
+                if guard.ready().is_write_closed() {
+                    return;
+                }
+                // Whoever has something to write asks the kernel, and is told when there is room again.
+                guard.clear_ready();
+            }
+        }
+        std::future::pending().await
+    }
+
     /// How much a stream that can be written to takes without blocking.
     fn room(&self, event: &AsyncFd<OwnedFd>) -> usize {
         if self.pipe >= AT_ONCE_IF_EMPTY && rustix::io::ioctl_fionread(event.get_ref()).is_ok_and(|unread| unread == 0)

@@ -1,6 +1,7 @@
 //! The last resort for "it always answers": while the one working thread is held by a disk that does not come back, this
 //! one rejects what is past its deadline. It never accepts by itself (in a trial run, what is said instead of a reject was
-//! made where every accept is), and a verdict that comes after it is not said.
+//! made where every accept is), and a verdict that comes after it is not said. One thread watches over all conversations; a
+//! reader who does not read holds up nobody else.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
@@ -24,23 +25,44 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// Small, since it only encodes a line.
 const STACK: usize = 64 * 1024;
 
-/// The working thread's handle.
+/// What is watched over.
+#[derive(Clone)]
 pub struct Watchdog(Arc<Shared>);
+
+/// What becomes of a process whose requests are all answered, and which is asked nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    /// It is ended, where the working thread does not come back.
+    Ends,
+    /// There may be other conversations.
+    Goes,
+}
 
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    protocol: Arc<dyn Protocol + Send + Sync>,
+    afterwards: Afterwards,
 }
+
+/// One request: its conversation, and its number there.
+type Key = (u64, u64);
 
 #[derive(Default)]
 struct State {
     /// Who must be answered, the most urgent first.
-    due: BTreeSet<(Instant, u64)>,
+    due: BTreeSet<(Instant, Key)>,
+    watched: HashMap<u64, Watched>,
+    /// Until when the watchdog sleeps; `None` until it is told.
+    sleeps_until: Option<Instant>,
+}
+
+/// What is known of one conversation.
+struct Watched {
+    output: File,
     waiting: HashMap<u64, Waiting>,
     /// Who was answered by the watchdog.
     answered: HashSet<u64>,
-    /// Until when the watchdog sleeps; `None` until it is told.
-    sleeps_until: Option<Instant>,
     /// Whether the output stands at the start of a line.
     mid_line: bool,
     /// Whether answers wait for their reader.
@@ -58,61 +80,99 @@ struct Waiting {
     late: Verdict,
 }
 
+/// The working thread's handle on one conversation, which is watched over until this is dropped.
+pub struct Watch {
+    shared: Arc<Shared>,
+    conversation: u64,
+}
+
 impl Watchdog {
-    /// Starts watching; late answers go to `output`.
-    pub fn start(output: &Stream, protocol: Arc<dyn Protocol + Send + Sync>) -> io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::new(State::default()), changed: Condvar::new() });
-        let (watched, output) = (Arc::clone(&shared), File::from(output.duplicate()?));
-        thread::Builder::new()
-            .name("watchdog".into())
-            .stack_size(STACK)
-            .spawn(move || watched.watch(&output, &*protocol))?;
+    /// Starts watching.
+    pub fn start(protocol: Arc<dyn Protocol + Send + Sync>, afterwards: Afterwards) -> io::Result<Self> {
+        let (state, changed) = (Mutex::new(State::default()), Condvar::new());
+        let shared = Arc::new(Shared { state, changed, protocol, afterwards });
+        let watched = Arc::clone(&shared);
+        thread::Builder::new().name("watchdog".into()).stack_size(STACK).spawn(move || watched.watch())?;
         Ok(Self(shared))
     }
 
+    /// Watches over `conversation`; late answers go to `output`.
+    pub fn over(&self, conversation: u64, output: &Stream) -> io::Result<Watch> {
+        let watched = Watched {
+            output: File::from(output.duplicate()?),
+            waiting: HashMap::new(),
+            answered: HashSet::new(),
+            mid_line: false,
+            unwritten: false,
+            closing: false,
+        };
+        self.0.lock().watched.insert(conversation, watched);
+        Ok(Watch { shared: Arc::clone(&self.0), conversation })
+    }
+}
+
+impl Watch {
     /// Request `number` must be answered at `deadline`, if need be by `late`.
     pub fn expect(&self, number: u64, id: Option<&RequestId>, trace: &str, deadline: Instant, late: Verdict) {
         let due = deadline + GRACE;
-        let mut state = self.0.lock();
-        state.due.insert((due, number));
-        state.waiting.insert(number, Waiting { due, id: id.cloned(), trace: trace.to_owned(), late });
+        let mut state = self.shared.lock();
+        let Some(watched) = state.watched.get_mut(&self.conversation) else { return };
+        watched.waiting.insert(number, Waiting { due, id: id.cloned(), trace: trace.to_owned(), late });
+        state.due.insert((due, (self.conversation, number)));
         if state.sleeps_until.is_none_or(|until| due < until) {
             state.sleeps_until = Some(due);
-            self.0.changed.notify_one();
+            self.shared.changed.notify_one();
         }
     }
 
     /// Whether request `number` is the caller's to answer; it no longer is watched.
     pub fn claim(&self, number: u64) -> bool {
-        let mut state = self.0.lock();
-        if let Some(waiting) = state.waiting.remove(&number) {
-            state.due.remove(&(waiting.due, number));
+        let mut state = self.shared.lock();
+        let State { due, watched, sleeps_until: _ } = &mut *state;
+        let Some(watched) = watched.get_mut(&self.conversation) else { return false };
+        if let Some(waiting) = watched.waiting.remove(&number) {
+            due.remove(&(waiting.due, (self.conversation, number)));
         }
-        let ours = !state.answered.remove(&number);
+        let ours = !watched.answered.remove(&number);
         // From here on, the answer is on its way.
-        state.unwritten |= ours;
+        watched.unwritten |= ours;
         ours
     }
 
     /// Whether request `number` was answered here.
     pub fn has_answered(&self, number: u64) -> bool {
-        self.0.lock().answered.contains(&number)
+        self.shared.lock().watched.get(&self.conversation).is_some_and(|watched| watched.answered.contains(&number))
     }
 
     /// Nothing more will be asked.
     pub fn close(&self) {
-        self.0.lock().closing = true;
+        if let Some(watched) = self.shared.lock().watched.get_mut(&self.conversation) {
+            watched.closing = true;
+        }
     }
 
     /// Keeps the watchdog from writing while `write` does, which says how much of `bytes` it wrote.
     pub fn write(&self, bytes: &[u8], write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
         let written = write(bytes)?;
-        state.unwritten = written < bytes.len();
-        if let Some(last) = written.checked_sub(1).and_then(|last| bytes.get(last)) {
-            state.mid_line = *last != b'\n';
+        if let Some(watched) = state.watched.get_mut(&self.conversation) {
+            watched.unwritten = written < bytes.len();
+            if let Some(last) = written.checked_sub(1).and_then(|last| bytes.get(last)) {
+                watched.mid_line = *last != b'\n';
+            }
         }
         Ok(written)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if let Some(watched) = state.watched.remove(&self.conversation) {
+            for (number, waiting) in &watched.waiting {
+                state.due.remove(&(waiting.due, (self.conversation, *number)));
+            }
+        }
     }
 }
 
@@ -121,20 +181,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn watch(&self, output: &File, protocol: &dyn Protocol) {
+    fn watch(&self) {
         let mut state = self.lock();
         loop {
-            let Some((due, number)) = state.due.first().copied() else {
-                state.sleeps_until = None;
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
             let now = Instant::now();
-            let wait = match due.checked_duration_since(now).filter(|wait| !wait.is_zero()) {
-                Some(wait) => wait,
-                None if state.mid_line || !ready::is_ready(output.as_fd(), Want::Write).unwrap_or(false) => AGAIN,
-                None => {
-                    Self::answer(&mut state, (due, number), output, protocol);
+            let is_held = self.answer_late(&mut state, now);
+            let next = state.due.iter().map(|(due, _)| *due).find(|due| *due > now).map(|due| due - now);
+            let wait = match (is_held, next) {
+                (true, Some(next)) => AGAIN.min(next),
+                (true, None) => AGAIN,
+                (false, Some(next)) => next,
+                (false, None) => {
+                    state.sleeps_until = None;
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                     continue;
                 }
             };
@@ -143,17 +202,42 @@ impl Shared {
         }
     }
 
-    fn answer(state: &mut State, due: (Instant, u64), mut output: &File, protocol: &dyn Protocol) {
-        state.due.remove(&due);
-        let Some(Waiting { due: _, id, trace, late }) = state.waiting.remove(&due.1) else { return };
-        state.answered.insert(due.1);
+    /// Answers what is past its deadline at `now`; says whether there are readers who do not take their answers.
+    fn answer_late(&self, state: &mut State, now: Instant) -> bool {
+        let late: Vec<_> = state.due.iter().take_while(|(due, _)| *due <= now).copied().collect();
+        let mut held = HashSet::new();
+        for due in late {
+            let (_, (conversation, number)) = due;
+            if held.contains(&conversation) {
+                continue;
+            }
+            let Some(watched) = state.watched.get_mut(&conversation) else {
+                state.due.remove(&due);
+                continue;
+            };
+            if watched.mid_line || !ready::is_ready(watched.output.as_fd(), Want::Write).unwrap_or(false) {
+                held.insert(conversation);
+                continue;
+            }
+            state.due.remove(&due);
+            watched.answer(number, &*self.protocol);
+            let is_last = watched.closing && watched.waiting.is_empty() && !watched.unwritten;
+            if is_last && self.afterwards == Afterwards::Ends {
+                // All are answered, and the working thread may never come back. What it has not committed is not said.
+                std::process::exit(70);
+            }
+        }
+        !held.is_empty()
+    }
+}
+
+impl Watched {
+    fn answer(&mut self, number: u64, protocol: &dyn Protocol) {
+        let Some(Waiting { due: _, id, trace, late }) = self.waiting.remove(&number) else { return };
+        self.answered.insert(number);
         let mut line = Vec::new();
         protocol.write(id.as_ref(), Said::bare(&late, &trace), &mut line);
         // Where nobody reads any more, nobody waits for it.
-        let _ = output.write_all(&line);
-        if state.closing && state.due.is_empty() && !state.unwritten {
-            // All are answered, and the working thread may never come back. What it has not committed is not said.
-            std::process::exit(70);
-        }
+        let _ = self.output.write_all(&line);
     }
 }

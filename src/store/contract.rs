@@ -11,12 +11,13 @@ use crate::domain::challenge::{Challenge, ChallengeId, Purpose, State};
 use crate::domain::claimant::Subscriber;
 use crate::domain::time::UnixTime;
 use crate::policy::cache::{CacheRule, Reuse};
-use crate::policy::throttle::Rule;
+use crate::policy::throttle::{Known, Rule};
 
 /// Small limits, so that they are reached.
 pub const LIMITS: Limits = Limits {
     subscriber: Rule { free: 3, first_wait: 60, longest_wait: 600, forget_after: 3600 },
     source: Rule { free: 10, first_wait: 5, longest_wait: 300, forget_after: 30 },
+    known: Some(Known { remembered: 86_400, failures: 2, together: 3, forget_after: 43_200 }),
     traces: 100,
 };
 
@@ -116,6 +117,8 @@ pub fn holds(backend: &dyn Backend) {
     a_step_is_consumed_once_and_never_goes_back(backend);
     attempts_are_counted_before_they_are_heard(backend);
     racing_attempts_are_heard_within_the_limit(backend);
+    where_a_subscriber_is_known_a_few_attempts_are_heard(backend);
+    racing_attempts_from_a_known_source_are_heard_within_its_budget(backend);
     what_nobody_enrolled_leaves_bounded_traces(backend);
     challenges_go_forward_only(backend);
     challenges_are_listed_and_forgotten(backend);
@@ -221,6 +224,78 @@ fn racing_attempts_are_heard_within_the_limit(backend: &dyn Backend) {
         settled(store, store.charge(&origin(&format!("name{racer}"), "192.0.2.4"), NOW)) == Ruling::Heard
     });
     assert_eq!(heard, usize::try_from(LIMITS.source.free).unwrap() + 1);
+}
+
+fn where_a_subscriber_is_known_a_few_attempts_are_heard(backend: &dyn Backend) {
+    let store = backend.open();
+    let (home, office, stranger) =
+        (origin("ivan", "192.0.2.10"), origin("Ivan.", "192.0.2.11"), origin("ivan", "192.0.2.12"));
+    let heard = |origin: &Origin, now| settled(&*store, store.charge(origin, now)) == Ruling::Heard;
+    let would_be = |origin: &Origin, now| settled(&*store, store.standing(origin, now)) == Ruling::Heard;
+    let succeed = |origin: &Origin, now| {
+        assert!(heard(origin, now));
+        settled(&*store, store.credit(origin, Credit::Success));
+    };
+    let lock = |now| while heard(&Origin { source: None, ..stranger.clone() }, now) {};
+    for known in [&home, &office] {
+        succeed(known, NOW);
+    }
+    lock(NOW);
+    // From where nobody succeeded, and from nowhere, nothing is heard; nor what was handed out, which is counted apart.
+    assert!(!would_be(&stranger, NOW) && !would_be(&Origin { source: None, ..home.clone() }, NOW));
+    assert!(would_be(&home, NOW) && would_be(&office, NOW));
+    // A success leaves the budget as it was, and strangers locked out.
+    succeed(&home, NOW);
+    lock(NOW);
+    assert!(!would_be(&stranger, NOW));
+    // Failures are counted for good, also across processes.
+    let elsewhere = backend.open();
+    assert!(heard(&home, NOW) && settled(&*elsewhere, elsewhere.charge(&home, NOW)) == Ruling::Heard);
+    assert!(!heard(&home, NOW) && !would_be(&home, NOW), "the budget of one source");
+    assert!(heard(&office, NOW));
+    assert!(!heard(&office, NOW), "the budget of all together");
+    // No failure: it is taken back.
+    assert!(heard(&office, NOW.plus(43_200)), "each source has forgotten one, and the subscriber's wait is over");
+    settled(&*store, store.credit(&office, Credit::Refund));
+    lock(NOW.plus(43_201));
+    assert!(
+        heard(&office, NOW.plus(43_201)) && !would_be(&Origin { source: None, ..office.clone() }, NOW.plus(43_201))
+    );
+    // An unlocking forgets failures, and leaves known what is known.
+    assert!(settled(&*store, store.unlock(UnlockKey::Subscriber(&home.subscriber))));
+    assert!(!settled(&*store, store.unlock(UnlockKey::Subscriber(&home.subscriber))));
+    lock(NOW.plus(43_202));
+    assert!(would_be(&home, NOW.plus(43_202)));
+    let after = NOW.plus(2 * 86_400);
+    lock(after);
+    assert!(!would_be(&home, after), "it succeeded too long ago");
+    // What takes an authenticator away takes this, too.
+    settled(&*store, store.unlock(UnlockKey::Subscriber(&home.subscriber)));
+    settled(&*store, store.add(&[authenticator("ivan", "i", "phone")]));
+    let id = AuthenticatorId("i".into());
+    type Taking<'a> = &'a dyn Fn() -> bool;
+    let disable: Taking<'_> = &|| settled(&*store, store.set_standing(&home.subscriber, &id, Standing::Disabled));
+    let remove: Taking<'_> = &|| settled(&*store, store.remove(&home.subscriber, &id, after, "lost"));
+    for take_away in [disable, remove] {
+        succeed(&home, after);
+        lock(after);
+        assert!(would_be(&home, after));
+        assert!(take_away());
+        assert!(!would_be(&home, after));
+        settled(&*store, store.unlock(UnlockKey::Subscriber(&home.subscriber)));
+    }
+    // Others are not touched by any of it.
+    assert!(would_be(&origin("judas", "192.0.2.10"), after));
+}
+
+fn racing_attempts_from_a_known_source_are_heard_within_its_budget(backend: &dyn Backend) {
+    let store = backend.open();
+    let (known, stranger) = (origin("ursula", "192.0.2.20"), origin("ursula", "192.0.2.21"));
+    settled(&*store, store.charge(&known, NOW));
+    settled(&*store, store.credit(&known, Credit::Success));
+    while settled(&*store, store.charge(&stranger, NOW)) == Ruling::Heard {}
+    let heard = firsts(backend, |store, _| settled(store, store.charge(&known, NOW)) == Ruling::Heard);
+    assert_eq!(heard, 2);
 }
 
 fn what_nobody_enrolled_leaves_bounded_traces(backend: &dyn Backend) {

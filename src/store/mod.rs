@@ -10,6 +10,8 @@
 //!    fails, every [`Store::settle`] that covers one of them fails, and their verdicts must be faults.
 //! 3. **An attempt is counted before it is verified.** [`Store::charge`] counts; [`Store::credit`] takes back. Whoever
 //!    is told to wait was not counted, and nobody is heard beyond the limits by asking many times at once.
+//!    Where a subscriber succeeded lately, a small budget of their own is heard though others make them wait; it is counted in
+//!    the same transaction.
 //! 4. **Nothing goes down.** The last step of an authenticator only grows; a challenge in a final state stays there.
 //! 5. **A dropped future leaves nothing half done.** Callers give up at their deadline by dropping it.
 //! 6. **What nobody enrolled leaves bounded, expiring traces.** Names are stored as salted hashes until then.
@@ -40,7 +42,7 @@ use crate::domain::outcome::Limit;
 use crate::domain::time::UnixTime;
 use crate::files::FileError;
 use crate::policy::cache::{CacheRule, Remembered};
-use crate::policy::throttle::Rule;
+use crate::policy::throttle::{Known, Rule};
 
 /// What a store operation promises to give.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + 'a>>;
@@ -63,7 +65,9 @@ pub const TICKET: &str = "ticket";
 pub struct Limits {
     pub subscriber: Rule,
     pub source: Rule,
-    /// How many names that nobody enrolled, and sources, are remembered.
+    /// What is heard from where a subscriber succeeded lately, though the subscriber has to wait.
+    pub known: Option<Known>,
+    /// How many names that nobody enrolled, sources, and known sources, are remembered, of each kind.
     pub traces: u32,
 }
 
@@ -173,6 +177,11 @@ pub enum StoreError {
     Busy,
     #[error("the database is not reached: {0}")]
     Unreachable(String),
+    /// Nothing that this process still finds there may be relied on: it has to end.
+    #[error(
+        "{0}: was removed or replaced since this process opened it; the process ends, and the next one opens what is there"
+    )]
+    Replaced(PathBuf),
     #[error("the disk is full")]
     Full,
     #[error("the store cannot be written: {0}")]
@@ -245,6 +254,12 @@ pub trait Store {
 
     /// Takes back what was last charged to `origin`.
     fn credit<'a>(&'a self, origin: &'a Origin, credit: Credit) -> Answer<'a, ()>;
+
+    /// How many waits failures of subscribers have begun in this process since it was last asked. For figures alone: one that a
+    /// success ended, or that was counted again after others got in the way, may be among them.
+    fn locks_begun(&self) -> u64 {
+        0
+    }
 
     /// Forgets the failures of a subscriber or a source; says whether there were any.
     fn unlock<'a>(&'a self, key: UnlockKey<'a>) -> Answer<'a, bool>;

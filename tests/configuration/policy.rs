@@ -139,7 +139,7 @@ fn a_section_that_is_half_filled_is_a_mistake() {
         ),
         (
             "[usermapping source=explicit]\nalice = a\nALICE = b\n",
-            ":3: [usermapping source=explicit] ALICE: is there already in another case, at line 2",
+            ":3: [usermapping source=explicit] ALICE: is there already in another spelling, at line 2",
         ),
         (
             "[logging]\nlevel = info\nlog_level = debug\n",

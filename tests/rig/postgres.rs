@@ -69,6 +69,24 @@ impl Cluster {
         String::from_utf8(ran.stdout).unwrap().trim_end().to_owned()
     }
 
+    /// From now on it speaks TLS only, with the certificate and key in these files, and asks the user for their password.
+    pub fn secure(&mut self, certificate: &Path, key: &Path) {
+        let keep = |name: &str, content: &[u8]| {
+            let path = self.data().join(name);
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            if is_root() {
+                lchown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        };
+        keep("server.crt", &fs::read(certificate).unwrap());
+        keep("server.key", &fs::read(key).unwrap());
+        keep("pg_hba.conf", b"hostssl all all 127.0.0.1/32 scram-sha-256\nlocal all all trust\n");
+        let settings = fs::read_to_string(self.data().join("postgresql.conf")).unwrap();
+        keep("postgresql.conf", (settings + "\nssl = on\n").as_bytes());
+        self.restart();
+    }
+
     /// Sends a signal to all its processes.
     pub fn signal(&self, name: &str) {
         if let Some(server) = &self.server {

@@ -11,24 +11,20 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustls::ServerConfig;
-use rustls::server::WebPkiClientVerifier;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+pub use countersign::simulate::misbehave::Misbehaviour;
+use countersign::simulate::misbehave::{End, Stream, drain, leave};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::PATIENCE;
-use super::authority::{Authority, Certificate, provider};
-use super::http::{Ending, Received, Request, Response, chunk, more, receive};
+use super::authority::{Authority, Certificate};
+use super::http::{Ending, Received, Request, Response, more, receive};
 
 /// What the kernel keeps of what the client did not take, at our end. At the other it is what the client's system gives.
 const SEND_BUFFER: u32 = 64 * 1024;
-
-/// How long a client whose request was no request may take to leave.
-const LINGER: Duration = Duration::from_secs(10);
 
 // -------------------------------------------------------------------------------------------------------- the answers
 
@@ -107,33 +103,6 @@ impl Signal {
     }
 }
 
-/// What no server should do to a request, which was read in each case.
-#[derive(Clone, Debug)]
-pub enum Misbehaviour {
-    /// Says nothing, until the client leaves.
-    Silence,
-    /// Closes without an answer.
-    Close,
-    /// Resets the connection without an answer.
-    Reset,
-    /// Sends a head without an end, a byte at each tick.
-    DripHead(Duration),
-    /// Sends a whole head, and a body of spaces without an end, a byte at each tick.
-    DripBody(Duration),
-    /// Closes in the middle of the head.
-    HalfHead(Response),
-    /// Closes in the middle of the body, however it is delimited.
-    HalfBody(Response),
-    /// Sends the whole body and closes, where Content-Length says more.
-    LengthTooLong(Response),
-    /// Sends the whole body and closes, where Content-Length says half.
-    LengthTooShort(Response),
-    /// Sends the body, and spaces after it, up to this many bytes in all.
-    Huge(Response, u64),
-    /// Sends bytes as they are, and closes.
-    Raw(Vec<u8>),
-}
-
 // --------------------------------------------------------------------------------------------------------- the server
 
 /// What a server saw.
@@ -201,7 +170,7 @@ impl Web {
         certificate: &Certificate,
         handler: impl Fn(&Request) -> R + Send + Sync + 'static,
     ) -> Self {
-        let door = Door::Tls(acceptor(certificate, None));
+        let door = Door::Tls(certificate.made.acceptor(None).unwrap());
         Self::start(door, "https", Box::new(move |request| handler(request).into()))
     }
 
@@ -223,7 +192,7 @@ impl Web {
         clients: &Authority,
         handler: impl Fn(&Request) -> R + Send + Sync + 'static,
     ) -> Self {
-        let door = Door::Tls(acceptor(certificate, Some(clients)));
+        let door = Door::Tls(certificate.made.acceptor(Some(&clients.made)).unwrap());
         Self::start(door, "https", Box::new(move |request| handler(request).into()))
     }
 
@@ -330,19 +299,6 @@ impl Drop for Web {
     }
 }
 
-fn acceptor(certificate: &Certificate, clients: Option<&Authority>) -> TlsAcceptor {
-    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-    let builder = match clients {
-        None => builder.with_no_client_auth(),
-        Some(clients) => builder.with_client_cert_verifier(
-            WebPkiClientVerifier::builder_with_provider(clients.roots(), provider()).build().unwrap(),
-        ),
-    };
-    let mut config = builder.with_single_cert(certificate.chain.clone(), certificate.key.clone_key()).unwrap();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    TlsAcceptor::from(Arc::new(config))
-}
-
 // ---------------------------------------------------------------------------------------------------- the connections
 
 /// What all connections of a server share.
@@ -351,31 +307,6 @@ struct House {
     handler: Box<Handler>,
     port: u16,
     board: Arc<Board>,
-}
-
-trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
-
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Stream {
-    fn io(&mut self) -> &mut dyn Duplex {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.as_mut(),
-        }
-    }
-
-    fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
-        }
-    }
 }
 
 /// Counts an open connection.
@@ -513,50 +444,13 @@ impl House {
                 Vec::new()
             }
             Reply::After(..) => Vec::new(),
-            Reply::Misbehave(misbehaviour) => match misbehaviour {
-                Misbehaviour::Silence => {
-                    drain(stream.io()).await;
-                    return abandon();
-                }
-                Misbehaviour::Close => Vec::new(),
-                Misbehaviour::Reset => {
-                    let _ = stream.tcp().set_zero_linger();
-                    return Next::Close;
-                }
-                Misbehaviour::DripHead(tick) => {
-                    self.drip(stream.io(), b"HTTP/1.1 200 Told\r\nX-Padding: ", b'a', tick).await;
-                    return abandon();
-                }
-                Misbehaviour::DripBody(tick) => {
-                    let head = Response::new(200, "application/json", "").head(1 << 16);
-                    self.drip(stream.io(), &head, b' ', tick).await;
-                    return abandon();
-                }
-                Misbehaviour::HalfHead(response) => {
-                    let head = response.head(response.body.len() as u64);
-                    head[..head.len() / 2].to_vec()
-                }
-                Misbehaviour::HalfBody(response) => {
-                    let head = response.head(response.body.len() as u64).len();
-                    let whole = response.bytes("");
-                    whole[..head + (whole.len() - head) / 2].to_vec()
-                }
-                Misbehaviour::LengthTooLong(response) => {
-                    let length = response.body.len() as u64;
-                    [response.head(length + 1000), response.body].concat()
-                }
-                Misbehaviour::LengthTooShort(response) => {
-                    let length = response.body.len() as u64;
-                    [response.head(length / 2), response.body].concat()
-                }
-                Misbehaviour::Huge(response, length) => {
-                    if !self.pour(stream.io(), response, length).await {
-                        return abandon();
-                    }
-                    Vec::new()
-                }
-                Misbehaviour::Raw(bytes) => bytes,
-            },
+            Reply::Misbehave(misbehaviour) => {
+                let taken = |more| self.board.note(|seen| seen.taken += more);
+                return match misbehaviour.play(stream, &taken).await {
+                    End::Closed => Next::Close,
+                    End::Abandoned => abandon(),
+                };
+            }
         };
         let _ = stream.io().write_all(&bytes).await;
         let _ = stream.io().flush().await;
@@ -579,55 +473,5 @@ impl House {
                 }
             }
         }
-    }
-
-    /// Sends `head`, and then a byte at each tick until the client leaves.
-    async fn drip(&self, io: &mut dyn Duplex, head: &[u8], byte: u8, tick: Duration) {
-        if io.write_all(head).await.is_err() {
-            return;
-        }
-        while io.flush().await.is_ok() {
-            tokio::time::sleep(tick).await;
-            if io.write_all(&[byte]).await.is_err() {
-                return;
-            }
-            self.board.note(|seen| seen.taken += 1);
-        }
-    }
-
-    /// Sends a body of `length` bytes; false if the client left before its end.
-    async fn pour(&self, io: &mut dyn Duplex, response: Response, length: u64) -> bool {
-        if io.write_all(&response.head(length)).await.is_err() {
-            return false;
-        }
-        let chunked = response.ending == Ending::Chunks;
-        let spaces = [b' '; 16 * 1024];
-        let mut first = response.body;
-        let mut sent = 0;
-        while sent < length {
-            let piece = if first.is_empty() { spaces.to_vec() } else { std::mem::take(&mut first) };
-            let room = usize::try_from(length - sent).unwrap_or(usize::MAX);
-            let piece = &piece[..piece.len().min(room)];
-            let written = if chunked { io.write_all(&chunk(piece)).await } else { io.write_all(piece).await };
-            if written.is_err() {
-                return false;
-            }
-            sent += piece.len() as u64;
-            self.board.note(|seen| seen.taken += piece.len() as u64);
-        }
-        !chunked || io.write_all(b"0\r\n\r\n").await.is_ok()
-    }
-}
-
-/// Reads until the client leaves.
-async fn drain(io: &mut (impl AsyncRead + Unpin + ?Sized)) {
-    let mut waste = [0; 4096];
-    while io.read(&mut waste).await.is_ok_and(|count| count > 0) {}
-}
-
-/// Closes our half, and waits for the client to see that and leave.
-async fn leave(io: &mut (impl AsyncRead + AsyncWrite + Unpin + ?Sized)) {
-    if io.shutdown().await.is_ok() {
-        let _ = tokio::time::timeout(LINGER, drain(io)).await;
     }
 }

@@ -21,7 +21,7 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use super::left::Place;
 use super::{Prepared, Said, prepare};
 use crate::admin::AdminError;
-use crate::admin::serve::{self, Conversation};
+use crate::admin::serve::{self, Terms};
 use crate::clock::{self, Clock};
 use crate::config::value::Destination;
 use crate::confine::{Grants, Plan, around};
@@ -251,7 +251,7 @@ fn decide(
     let protocol = Arc::new(Once::new(inbound, present, move |answered| drop(answer.send(News::Answered(answered)))));
     let streams = || Ok((input, OwnedFd::from(File::options().write(true).open("/dev/null")?)));
     let deadline = clock::left(began + conduct.wait);
-    serve::converse(setup, clock, Conversation { protocol, streams, deadline, first_factor, confined })
+    serve::converse(setup, clock, streams, Terms { protocol, deadline, first_factor, confined })
 }
 
 /// What is opened when the answer is there.

@@ -13,11 +13,12 @@ use crate::config::ini::Section;
 use crate::config::mistake::{Mistakes, suggestion};
 use crate::config::reading::Reading;
 use crate::config::value::YesNo;
+use crate::domain::claimant::Subscriber;
 use crate::domain::foreign::Foreign;
 use crate::policy::cache::CacheRule;
 use crate::policy::exemption::Exemption;
 use crate::policy::identify::UpnSuffix;
-use crate::policy::mapping::Explicit;
+use crate::policy::mapping::{Domains, Explicit};
 use crate::policy::step_up::StepUp;
 
 /// The keys of `key_value_pairs` that are no answers to a question.
@@ -92,7 +93,8 @@ impl Policy {
     /// What `[policy]` says.
     fn read_policy(&mut self, section: &Section, mistakes: &mut Mistakes) {
         let Some(read) = PolicyOptions::read(Some(section), mistakes) else { return };
-        let PolicyOptions { enforce, unenrolled, enrolment_ticket } = read;
+        let PolicyOptions { enforce, unenrolled, enrolment_ticket, ignore_domains } = read;
+        self.domains = ignore_domains.0.map(|list| Domains::new(&list.0)).unwrap_or_default();
         self.enforcement = if enforce == YesNo::Yes { Enforcement::On } else { Enforcement::Shadow };
         self.ticket = if enrolment_ticket == YesNo::Yes { Ticket::Needed } else { Ticket::Needless };
         self.unenrolled = unenrolled;
@@ -344,9 +346,9 @@ fn explicit(section: &Section, mistakes: &mut Mistakes) -> Explicit {
     let mut map = Explicit::new();
     let mut lines: BTreeMap<String, usize> = BTreeMap::new();
     for entry in &section.entries {
-        let (lower, name) = (entry.name.to_lowercase(), Foreign(&entry.name).to_string());
+        let (lower, name) = (Subscriber::canonical(&entry.name).as_str().to_owned(), Foreign(&entry.name).to_string());
         if let Some(first) = lines.insert(lower.clone(), entry.line) {
-            let text = format_args!("is there already in another case, at line {first}");
+            let text = format_args!("is there already in another spelling, at line {first}");
             mistakes.at_option(entry.line, &section.name, &name, text);
         }
         if entry.value.is_empty() {

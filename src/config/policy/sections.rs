@@ -171,6 +171,9 @@ options! {
         unenrolled: Unenrolled = "reject";
         /// Whether somebody enrols at the login only with a ticket that `countersign ticket USER` made.
         enrolment_ticket: YesNo = "no";
+        /// Domains that are no part of a name: with corp,corp.example both CORP\alice and alice@corp.example are alice, for
+        /// mapping, counts and clients. A star stands for every domain.
+        ignore_domains: Optional<List> = "";
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::tree::Json;
 use super::COOKIE;
 use crate::domain::fault::Fault;
 use crate::domain::foreign::Foreign;
-use crate::domain::request::{Beginning, Dialogue, Kind, Request};
+use crate::domain::request::{Beginning, Conversation, Dialogue, Kind, Request};
 use crate::domain::secret::Secret;
 
 /// What every hook takes.
@@ -72,6 +72,7 @@ pub fn read(hook: Kind, mut arguments: Fields) -> Result<Request, Fault> {
         deadline: None,
         dialogue: Dialogue::ByProtocol,
         beginning: Beginning::Anywhere,
+        conversation: Conversation::default(),
     };
     check_protocol(&request)?;
     Ok(request)
@@ -126,6 +127,7 @@ fn check_protocol(request: &Request) -> Result<(), Fault> {
         deadline: _,
         dialogue: _,
         beginning: _,
+        conversation: _,
     } = request;
     if session.protocol.is_some() {
         return Ok(());

@@ -12,6 +12,8 @@ mod tallies;
 mod worker;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustls::ClientConfig;
 
@@ -76,7 +78,7 @@ impl PostgresStore {
                 "the store's schema version {older} is older than {known}, which this program needs; run: countersign \
                  store migrate"
             ))),
-            _ => Ok(Self { worker, tallies: Tallies { limits, salt }, key_id }),
+            _ => Ok(Self { worker, tallies: Tallies { limits, salt, began: Arc::default() }, key_id }),
         }
     }
 
@@ -164,18 +166,22 @@ impl Store for PostgresStore {
     }
 
     fn standing<'a>(&'a self, origin: &'a Origin, now: UnixTime) -> Answer<'a, Ruling> {
-        let (tallies, origin) = (self.tallies, origin.clone());
+        let (tallies, origin) = (self.tallies.clone(), origin.clone());
         self.worker.run(async move |tx| tallies.standing(tx, &origin, now).await)
     }
 
     fn charge<'a>(&'a self, origin: &'a Origin, now: UnixTime) -> Answer<'a, Ruling> {
-        let (tallies, origin) = (self.tallies, origin.clone());
+        let (tallies, origin) = (self.tallies.clone(), origin.clone());
         self.worker.run(async move |tx| tallies.charge(tx, &origin, now).await)
     }
 
     fn credit<'a>(&'a self, origin: &'a Origin, credit: Credit) -> Answer<'a, ()> {
-        let (tallies, origin) = (self.tallies, origin.clone());
+        let (tallies, origin) = (self.tallies.clone(), origin.clone());
         self.worker.run(async move |tx| tallies.credit(tx, &origin, credit).await)
+    }
+
+    fn locks_begun(&self) -> u64 {
+        self.tallies.began.swap(0, Ordering::Relaxed)
     }
 
     fn unlock<'a>(&'a self, key: UnlockKey<'a>) -> Answer<'a, bool> {
@@ -183,7 +189,7 @@ impl Store for PostgresStore {
             UnlockKey::Subscriber(subscriber) => (Limit::Subscriber, subscriber.as_str().to_owned()),
             UnlockKey::Source(source) => (Limit::Source, source.to_owned()),
         };
-        let tallies = self.tallies;
+        let tallies = self.tallies.clone();
         self.worker.run(async move |tx| tallies.unlock(tx, limit, &name).await)
     }
 
@@ -244,8 +250,12 @@ impl Store for PostgresStore {
         now: UnixTime,
         reason: &'a str,
     ) -> Answer<'a, bool> {
-        let (subscriber, id, reason) = (subscriber.clone(), id.clone(), reason.to_owned());
-        self.worker.run(async move |tx| rows::remove(tx, &subscriber, &id, now, &reason).await)
+        let (tallies, subscriber, id, reason) =
+            (self.tallies.clone(), subscriber.clone(), id.clone(), reason.to_owned());
+        self.worker.run(async move |tx| {
+            tallies.forget_known(tx, &subscriber).await?;
+            rows::remove(tx, &subscriber, &id, now, &reason).await
+        })
     }
 
     fn tombstones<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, Vec<Tombstone>> {
@@ -269,8 +279,13 @@ impl Store for PostgresStore {
         id: &'a AuthenticatorId,
         standing: Standing,
     ) -> Answer<'a, bool> {
-        let (subscriber, id) = (subscriber.clone(), id.clone());
-        self.worker.run(async move |tx| rows::set_standing(tx, &subscriber, &id, standing).await)
+        let (tallies, subscriber, id) = (self.tallies.clone(), subscriber.clone(), id.clone());
+        self.worker.run(async move |tx| {
+            if standing == Standing::Disabled {
+                tallies.forget_known(tx, &subscriber).await?;
+            }
+            rows::set_standing(tx, &subscriber, &id, standing).await
+        })
     }
 
     fn set_default<'a>(&'a self, subscriber: &'a Subscriber, id: Option<&'a AuthenticatorId>) -> Answer<'a, bool> {

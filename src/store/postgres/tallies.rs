@@ -1,14 +1,18 @@
 //! The counts behind the throttle. A row is locked before it is read, so that nobody is heard beyond the limits by asking at
 //! many gateways at once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use deadpool_postgres::Transaction;
 use tokio_postgres::{Error, Row};
 
-use super::rows::{Parameters, execute, integer, put, query_opt, time};
+use super::rows::{Parameters, execute, integer, put, query, query_opt, time};
+use crate::domain::claimant::Subscriber;
 use crate::domain::outcome::Limit;
 use crate::domain::time::UnixTime;
-use crate::policy::throttle::{Rule, Tally};
-use crate::store::columns::{Key, counted, key};
+use crate::policy::throttle::{Place as KnownPlace, Rule, Tally, Turn};
+use crate::store::columns::{Key, Waits, counted, key, known_at, known_key, known_range};
 use crate::store::{Counter, Credit, Limits, Origin, Ruling};
 
 /// How many rows that have run out are forgotten with each new one.
@@ -18,12 +22,15 @@ const SWEEP: i64 = 16;
 const STRANGER: i16 = 0;
 const ENROLLED: i16 = 1;
 const SOURCE: i16 = 2;
+const KNOWN: i16 = 3;
 
 /// The limits, and under which hashes is counted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tallies {
     pub limits: Limits,
     pub salt: [u8; 16],
+    /// How many waits began, until somebody asks.
+    pub began: Arc<AtomicU64>,
 }
 
 /// One of the rows that an attempt is counted in.
@@ -37,15 +44,18 @@ struct Place {
 impl Tallies {
     /// How long an attempt of `origin` would have to wait.
     pub async fn standing(&self, tx: &Transaction<'_>, origin: &Origin, now: UnixTime) -> Result<Ruling, Error> {
+        let mut waits = Waits::default();
         for Place { key, limit, subscriber: _ } in self.places(origin) {
             let row = query_opt(tx, "SELECT failures, last FROM throttle WHERE key = $1", &[&key.as_slice()]).await?;
             let rule = self.rule(limit);
             let tally = row.as_ref().map(tally).transpose()?;
-            if let Some(wait) = tally.and_then(|tally| rule.wait(rule.current(tally, now), now)) {
-                return Ok(Ruling::Wait { wait, by: limit });
-            }
+            waits.put(limit, tally.and_then(|tally| rule.wait(rule.current(tally, now), now)));
         }
-        Ok(Ruling::Heard)
+        let known = match waits.is_for_subscriber_alone() {
+            true => self.heard_where_known(tx, origin, now).await?,
+            false => None,
+        };
+        Ok(waits.ruling(known.is_some()))
     }
 
     /// Counts an attempt of `origin`, or says how long it has to wait.
@@ -61,31 +71,39 @@ impl Tallies {
             let tally = row.as_ref().map(tally).transpose()?.filter(|tally| tally.failures > 0);
             places.push((place, tally));
         }
-        let waits = places.iter().filter_map(|(place, tally)| {
+        let mut waits = Waits::default();
+        for (place, tally) in &places {
             let rule = self.rule(place.limit);
-            let wait = rule.wait(rule.current((*tally)?, now), now)?;
-            Some(Ruling::Wait { wait, by: place.limit })
-        });
-        // Of two reasons the subscriber's is told, as its own tally would.
-        let ruling = waits.min_by_key(|ruling| match ruling {
-            Ruling::Wait { wait: _, by: Limit::Subscriber } => 0,
-            Ruling::Wait { wait: _, by: Limit::Source } | Ruling::Heard => 1,
-        });
+            waits.put(place.limit, tally.and_then(|tally| rule.wait(rule.current(tally, now), now)));
+        }
+        let known = match waits.is_for_subscriber_alone() {
+            true => self.heard_where_known(tx, origin, now).await?,
+            false => None,
+        };
+        let ruling = waits.ruling(known.is_some());
+        if let Some((key, tally)) = known {
+            let statement = "UPDATE throttle SET failures = $2, last = $3 WHERE key = $1";
+            execute(tx, statement, &[&key.as_slice(), &i64::from(tally.failures), &integer(tally.last)]).await?;
+        }
         for (place, tally) in &places {
             let rule = self.rule(place.limit);
             let (was, current) = (*tally, tally.map(|tally| rule.current(tally, now)));
-            let next = if ruling.is_none() { Some(rule.charged(current, now)) } else { current };
+            let next = if ruling == Ruling::Heard { Some(rule.charged(current, now)) } else { current };
             self.write(tx, place, was, next).await?;
         }
-        Ok(ruling.unwrap_or(Ruling::Heard))
+        Ok(ruling)
     }
 
     /// Takes back what was last charged to `origin`.
     pub async fn credit(&self, tx: &Transaction<'_>, origin: &Origin, credit: Credit) -> Result<(), Error> {
+        let mut charged = None;
         for place in self.in_order(origin) {
             let statement = "SELECT failures, last FROM throttle WHERE key = $1 FOR UPDATE";
             let Some(row) = query_opt(tx, statement, &[&place.key.as_slice()]).await? else { continue };
             let (was, rule) = (tally(&row)?, self.rule(place.limit));
+            if place.limit == Limit::Subscriber {
+                charged = Some(was);
+            }
             let next = match (credit, place.limit) {
                 (Credit::Success, Limit::Subscriber) => rule.forgiven(was),
                 // A success of one subscriber says nothing of what else comes from the same address.
@@ -95,7 +113,67 @@ impl Tallies {
             };
             self.write(tx, &place, Some(was), Some(next)).await?;
         }
-        Ok(())
+        // Whom an administrator unlocked meanwhile has nothing to take back.
+        let Some(charged) = charged else { return Ok(()) };
+        self.credit_where_known(tx, origin, credit, charged).await
+    }
+
+    /// What stands in the row of `origin`'s known source after an attempt that is heard there; its key.
+    async fn heard_where_known(
+        &self,
+        tx: &Transaction<'_>,
+        origin: &Origin,
+        now: UnixTime,
+    ) -> Result<Option<(Key, Tally)>, Error> {
+        let Some((known, source)) = known_at(&self.limits, origin) else { return Ok(None) };
+        let key = known_key(&self.salt, &origin.subscriber, source);
+        let (first, last) = known_range(&self.salt, &origin.subscriber);
+        // Whoever counts holds the subscriber's own row, and nobody else changes these.
+        let statement =
+            "SELECT failures, last, expires, key FROM throttle WHERE key BETWEEN $1 AND $2 AND lasting = $3";
+        let (mut own, mut all) = (None, Vec::new());
+        for row in query(tx, statement, &[&first.as_slice(), &last.as_slice(), &KNOWN]).await? {
+            let place = known_place(&row)?;
+            own = if row.try_get::<_, &[u8]>(3)? == key { Some(place) } else { own };
+            all.push(place);
+        }
+        Ok(own.and_then(|own| known.heard(own, all.into_iter(), now)).map(|tally| (key, tally)))
+    }
+
+    /// Remembers where a subscriber succeeded, and takes back there what may have been counted there; `charged` is the
+    /// subscriber's own tally before it was credited.
+    async fn credit_where_known(
+        &self,
+        tx: &Transaction<'_>,
+        origin: &Origin,
+        credit: Credit,
+        charged: Tally,
+    ) -> Result<(), Error> {
+        let Some((known, source)) = known_at(&self.limits, origin) else { return Ok(()) };
+        let may_be_there = self.limits.subscriber.may_have_waited(charged);
+        if credit == Credit::Refund && !may_be_there {
+            return Ok(());
+        }
+        let key = known_key(&self.salt, &origin.subscriber, source);
+        let statement = "SELECT failures, last, expires FROM throttle WHERE key = $1 FOR UPDATE";
+        let stored = query_opt(tx, statement, &[&key.as_slice()]).await?.as_ref().map(known_place).transpose()?;
+        let next = match credit {
+            Credit::Success => known.succeeded(stored, may_be_there, charged.last),
+            Credit::Refund => stored.map(|place| known.refunded(place)),
+        };
+        let Some(KnownPlace { tally, expires }) = next else { return Ok(()) };
+        let statement = "INSERT INTO throttle (key, failures, last, lasting, expires) VALUES ($1, $2, $3, $4, $5) \
+                         ON CONFLICT (key) DO UPDATE SET failures = excluded.failures, expires = excluded.expires";
+        let (failures, last, expires) = (i64::from(tally.failures), integer(tally.last), integer(expires));
+        execute(tx, statement, &[&key.as_slice(), &failures, &last, &KNOWN, &expires]).await?;
+        if stored.is_none() { self.sweep(tx, key, KNOWN, charged.last).await } else { Ok(()) }
+    }
+
+    /// Forgets where `subscriber` succeeded.
+    pub async fn forget_known(&self, tx: &Transaction<'_>, subscriber: &Subscriber) -> Result<(), Error> {
+        let (first, last) = known_range(&self.salt, subscriber);
+        let statement = "DELETE FROM throttle WHERE key BETWEEN $1 AND $2 AND lasting = $3";
+        execute(tx, statement, &[&first.as_slice(), &last.as_slice(), &KNOWN]).await.map(drop)
     }
 
     /// Forgets the failures of `name`; says whether there were any.
@@ -104,6 +182,13 @@ impl Tallies {
         for counter in [Counter::Codes, Counter::LookUp] {
             let key = key(&self.salt, limit, counter, name);
             had |= execute(tx, "DELETE FROM throttle WHERE key = $1", &[&key.as_slice()]).await? > 0;
+        }
+        if limit == Limit::Subscriber {
+            // They stay known where they are.
+            let (first, last) = known_range(&self.salt, &Subscriber::canonical(name));
+            let statement =
+                "UPDATE throttle SET failures = 0 WHERE key BETWEEN $1 AND $2 AND lasting = $3 AND failures > 0";
+            had |= execute(tx, statement, &[&first.as_slice(), &last.as_slice(), &KNOWN]).await? > 0;
         }
         Ok(had)
     }
@@ -117,6 +202,15 @@ impl Tallies {
         next: Option<Tally>,
     ) -> Result<(), Error> {
         let key = place.key.as_slice();
+        match self.rule(place.limit).turned(was, next).filter(|_| place.limit == Limit::Subscriber) {
+            Some(Turn::Began) => drop(self.began.fetch_add(1, Ordering::Relaxed)),
+            // A success, whose attempt was counted a moment ago.
+            Some(Turn::Ended) => {
+                let less = |began: u64| began.checked_sub(1);
+                let _ = self.began.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            }
+            None => {}
+        }
         let Some(tally) = next.filter(|tally| tally.failures > 0) else {
             return execute(tx, "DELETE FROM throttle WHERE key = $1", &[&key]).await.map(drop);
         };
@@ -137,16 +231,16 @@ impl Tallies {
             }
         }
         if was.is_none() {
-            self.sweep(tx, place, tally.last).await?;
+            self.sweep(tx, place.key, place.kind(), tally.last).await?;
         }
         Ok(())
     }
 
     /// Forgets rows that have run out; one time in 256, those of this kind beyond the number of traces, the soonest to run
     /// out first. What others hold at this moment is left to them.
-    async fn sweep(&self, tx: &Transaction<'_>, place: &Place, now: UnixTime) -> Result<(), Error> {
-        let (first, kind) = (place.key.first(), place.kind());
-        for lasting in [STRANGER, ENROLLED, SOURCE] {
+    async fn sweep(&self, tx: &Transaction<'_>, key: Key, kind: i16, now: UnixTime) -> Result<(), Error> {
+        let first = key.first();
+        for lasting in [STRANGER, ENROLLED, SOURCE, KNOWN] {
             if first.is_some_and(|first| first % 16 == 1) {
                 let statement = "DELETE FROM throttle WHERE key IN (SELECT key FROM throttle WHERE lasting = $1 \
                                  AND expires <= $2 ORDER BY expires LIMIT $3 FOR UPDATE SKIP LOCKED)";
@@ -159,7 +253,7 @@ impl Tallies {
             let beyond = traces.saturating_sub(self.limits.traces.into()).max(0);
             let statement = "DELETE FROM throttle WHERE key IN (SELECT key FROM throttle WHERE lasting = $1 \
                              AND key <> $3 ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED)";
-            execute(tx, statement, &[&kind, &beyond, &place.key.as_slice()]).await?;
+            execute(tx, statement, &[&kind, &beyond, &key.as_slice()]).await?;
         }
         Ok(())
     }
@@ -194,6 +288,10 @@ impl Place {
             Limit::Source => SOURCE,
         }
     }
+}
+
+fn known_place(row: &Row) -> Result<KnownPlace, Error> {
+    Ok(KnownPlace { tally: tally(row)?, expires: time(row, 2)? })
 }
 
 fn tally(row: &Row) -> Result<Tally, Error> {

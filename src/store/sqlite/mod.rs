@@ -8,6 +8,7 @@
 mod lock;
 mod moving;
 mod open;
+mod place;
 mod rows;
 mod schema;
 mod tallies;
@@ -31,6 +32,7 @@ use crate::domain::time::UnixTime;
 use crate::files::{self, FileError};
 use crate::policy::cache::{CacheRule, Remembered};
 use lock::{Held, Lock};
+use place::Place;
 use tallies::Tallies;
 
 /// The database inside the store's directory.
@@ -52,7 +54,7 @@ const CHANGES_BETWEEN: u64 = 16_384;
 /// The embedded store.
 pub struct SqliteStore {
     directory: PathBuf,
-    log: PathBuf,
+    place: Place,
     connection: Connection,
     lock: Lock,
     /// One future at a time opens the transaction.
@@ -102,7 +104,8 @@ impl SqliteStore {
         let real =
             directory.canonicalize().map_err(|error| StoreError::File(format!("{}: {error}", directory.display())))?;
         let path = real.join(FILE);
-        if !files::check(&path, files::Exposure::Private)?.is_file() {
+        let metadata = files::check(&path, files::Exposure::Private)?;
+        if !metadata.is_file() {
             return Err(FileError::NotFile(path).into());
         }
         for place in [&real, &path] {
@@ -112,6 +115,7 @@ impl SqliteStore {
             })?;
         }
         let lock = Lock::new(&real).map_err(|error| StoreError::File(format!("{}: {error}", real.display())))?;
+        let place = Place::new(path.clone(), &metadata, real.join(format!("{FILE}-wal")));
         let connection = open::connect(&path)?;
         let meta = open::read_meta(&connection, &path)?;
         if meta.version < schema::newest() {
@@ -119,7 +123,7 @@ impl SqliteStore {
         }
         Ok(Self {
             directory: directory.to_owned(),
-            log: real.join(format!("{FILE}-wal")),
+            place,
             connection,
             lock,
             gate: tokio::sync::Mutex::new(()),
@@ -247,8 +251,7 @@ impl Opened for SqliteStore {
             Log::Any => 0,
             Log::Long => LOG_SHORT,
         };
-        let length = std::fs::metadata(&self.log).map_or(0, |metadata| metadata.len());
-        if length > limit { self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)") } else { Ok(()) }
+        if self.place.log_length() > limit { self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)") } else { Ok(()) }
     }
 }
 
@@ -261,9 +264,11 @@ impl Store for SqliteStore {
         Box::pin(async move {
             self.commit();
             match &*self.lost.borrow() {
-                Some((batch, error)) if *batch >= since.0 => Err(error.clone()),
-                Some(_) | None => Ok(()),
+                Some((batch, error)) if *batch >= since.0 => return Err(error.clone()),
+                Some(_) | None => {}
             }
+            // What was only read does not count either: it may be otherwise in what lies there now.
+            if self.place.is_held() { Ok(()) } else { Err(StoreError::Replaced(self.place.path().to_owned())) }
         })
     }
 
@@ -287,6 +292,10 @@ impl Store for SqliteStore {
 
     fn credit<'a>(&'a self, origin: &'a Origin, credit: Credit) -> Answer<'a, ()> {
         Box::pin(self.write(move |connection| self.tallies.credit(connection, origin, credit)))
+    }
+
+    fn locks_begun(&self) -> u64 {
+        self.tallies.began.take()
     }
 
     fn unlock<'a>(&'a self, key: UnlockKey<'a>) -> Answer<'a, bool> {
@@ -343,7 +352,10 @@ impl Store for SqliteStore {
         now: UnixTime,
         reason: &'a str,
     ) -> Answer<'a, bool> {
-        Box::pin(self.write(move |connection| rows::remove(connection, subscriber, id, now, reason)))
+        Box::pin(self.write(move |connection| {
+            self.tallies.forget_known(connection, subscriber)?;
+            rows::remove(connection, subscriber, id, now, reason)
+        }))
     }
 
     fn tombstones<'a>(&'a self, subscriber: &'a Subscriber) -> Answer<'a, Vec<Tombstone>> {
@@ -365,7 +377,12 @@ impl Store for SqliteStore {
         id: &'a AuthenticatorId,
         standing: Standing,
     ) -> Answer<'a, bool> {
-        Box::pin(self.write(move |connection| rows::set_standing(connection, subscriber, id, standing)))
+        Box::pin(self.write(move |connection| {
+            if standing == Standing::Disabled {
+                self.tallies.forget_known(connection, subscriber)?;
+            }
+            rows::set_standing(connection, subscriber, id, standing)
+        }))
     }
 
     fn set_default<'a>(&'a self, subscriber: &'a Subscriber, id: Option<&'a AuthenticatorId>) -> Answer<'a, bool> {

@@ -3,16 +3,17 @@
 //! A success takes back what its attempt was charged, and sixty-four requests of one source change one row: only what
 //! differs at the commit is written. Nobody else sees a count in between, since the transaction holds the store.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::collections::btree_map;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::domain::claimant::Subscriber;
 use crate::domain::outcome::Limit;
 use crate::domain::time::UnixTime;
-use crate::policy::throttle::{Rule, Tally};
-use crate::store::columns::{Key, counted, key};
+use crate::policy::throttle::{Place as KnownPlace, Rule, Tally, Turn};
+use crate::store::columns::{Key, Waits, counted, key, known_at, known_key, known_range};
 use crate::store::{Counter, Credit, Limits, Origin, Ruling, UnlockKey};
 
 /// How many rows that have run out are forgotten with each write.
@@ -22,12 +23,15 @@ const SWEEP: u32 = 16;
 const STRANGER: u8 = 0;
 const ENROLLED: u8 = 1;
 const SOURCE: u8 = 2;
+const KNOWN: u8 = 3;
 
 pub struct Tallies {
     limits: Limits,
     salt: [u8; 16],
     /// By keys that are hashes already.
     open: RefCell<BTreeMap<Key, Entry>>,
+    /// How many waits began, until somebody asks.
+    pub began: Cell<u64>,
 }
 
 struct Entry {
@@ -40,10 +44,11 @@ struct Entry {
 
 impl Tallies {
     pub fn new(limits: Limits, salt: [u8; 16]) -> Self {
-        Self { limits, salt, open: RefCell::new(BTreeMap::new()) }
+        Self { limits, salt, open: RefCell::new(BTreeMap::new()), began: Cell::new(0) }
     }
 
     pub fn standing(&self, connection: &Connection, origin: &Origin, now: UnixTime) -> rusqlite::Result<Ruling> {
+        let mut waits = Waits::default();
         for (limit, name) in counted(origin) {
             let key = key(&self.salt, limit, origin.counter, name);
             let tally = match self.open.borrow().get(&key) {
@@ -51,22 +56,28 @@ impl Tallies {
                 None => stored(connection, &key)?,
             };
             let rule = self.rule(limit);
-            if let Some(wait) = tally.and_then(|tally| rule.wait(rule.current(tally, now), now)) {
-                return Ok(Ruling::Wait { wait, by: limit });
-            }
+            let wait = tally.and_then(|tally| rule.wait(rule.current(tally, now), now));
+            waits.put(limit, wait);
         }
-        Ok(Ruling::Heard)
+        let known = waits.is_for_subscriber_alone().then(|| self.heard_where_known(connection, origin, now));
+        Ok(waits.ruling(known.transpose()?.flatten().is_some()))
     }
 
     pub fn charge(&self, connection: &Connection, origin: &Origin, now: UnixTime) -> rusqlite::Result<Ruling> {
-        let mut ruling = Ruling::Heard;
+        let mut waits = Waits::default();
         self.change(connection, origin, |rule, tally, limit| {
             let tally = tally.map(|tally| rule.current(tally, now));
-            if let (Ruling::Heard, Some(wait)) = (&ruling, tally.and_then(|tally| rule.wait(tally, now))) {
-                ruling = Ruling::Wait { wait, by: limit };
-            }
+            waits.put(limit, tally.and_then(|tally| rule.wait(tally, now)));
             tally
         })?;
+        let known = waits.is_for_subscriber_alone().then(|| self.heard_where_known(connection, origin, now));
+        let known = known.transpose()?.flatten();
+        if let Some((key, tally)) = known {
+            connection
+                .prepare_cached("UPDATE throttle SET failures = ?2, last = ?3 WHERE key = ?1")?
+                .execute(params![key, tally.failures, integer(tally.last)])?;
+        }
+        let ruling = waits.ruling(known.is_some());
         if ruling == Ruling::Heard {
             self.change(connection, origin, |rule, tally, _| Some(rule.charged(tally, now)))?;
         }
@@ -74,7 +85,11 @@ impl Tallies {
     }
 
     pub fn credit(&self, connection: &Connection, origin: &Origin, credit: Credit) -> rusqlite::Result<()> {
+        let mut charged = None;
         self.change(connection, origin, |rule, tally, limit| {
+            if limit == Limit::Subscriber {
+                charged = tally;
+            }
             tally.map(|tally| match (credit, limit) {
                 (Credit::Success, Limit::Subscriber) => rule.forgiven(tally),
                 // A success of one subscriber says nothing of what else comes from the same address.
@@ -82,7 +97,70 @@ impl Tallies {
                     rule.refunded(tally)
                 }
             })
-        })
+        })?;
+        // Whom an administrator unlocked meanwhile has nothing to take back.
+        charged.map_or(Ok(()), |charged| self.credit_where_known(connection, origin, credit, charged))
+    }
+
+    /// What stands in the row of `origin`'s known source after an attempt that is heard there; its key.
+    fn heard_where_known(
+        &self,
+        connection: &Connection,
+        origin: &Origin,
+        now: UnixTime,
+    ) -> rusqlite::Result<Option<(Key, Tally)>> {
+        let Some((known, source)) = known_at(&self.limits, origin) else { return Ok(None) };
+        let key = known_key(&self.salt, &origin.subscriber, source);
+        let (first, last) = known_range(&self.salt, &origin.subscriber);
+        let mut statement = connection.prepare_cached(
+            "SELECT failures, last, expires, key FROM throttle WHERE key BETWEEN ?1 AND ?2 AND lasting = ?3",
+        )?;
+        let all: Vec<(Key, KnownPlace)> = statement
+            .query_map(params![first, last, KNOWN], |row| Ok((row.get(3)?, place(row)?)))?
+            .collect::<Result<_, _>>()?;
+        let own = all.iter().find(|(other, _)| *other == key).map(|(_, place)| *place);
+        let heard = own.and_then(|own| known.heard(own, all.iter().map(|(_, place)| *place), now));
+        Ok(heard.map(|tally| (key, tally)))
+    }
+
+    /// Remembers where a subscriber succeeded, and takes back there what may have been counted there; `charged` is the
+    /// subscriber's own tally before it was credited.
+    fn credit_where_known(
+        &self,
+        connection: &Connection,
+        origin: &Origin,
+        credit: Credit,
+        charged: Tally,
+    ) -> rusqlite::Result<()> {
+        let Some((known, source)) = known_at(&self.limits, origin) else { return Ok(()) };
+        let may_be_there = self.limits.subscriber.may_have_waited(charged);
+        if credit == Credit::Refund && !may_be_there {
+            return Ok(());
+        }
+        let key = known_key(&self.salt, &origin.subscriber, source);
+        let stored = connection
+            .prepare_cached("SELECT failures, last, expires FROM throttle WHERE key = ?1")?
+            .query_row(params![key], place)
+            .optional()?;
+        let next = match credit {
+            Credit::Success => known.succeeded(stored, may_be_there, charged.last),
+            Credit::Refund => stored.map(|place| known.refunded(place)),
+        };
+        let Some(KnownPlace { tally, expires }) = next else { return Ok(()) };
+        connection
+            .prepare_cached(
+                "INSERT INTO throttle (key, failures, last, lasting, expires) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (key) DO UPDATE SET failures = excluded.failures, expires = excluded.expires",
+            )?
+            .execute(params![key, tally.failures, integer(tally.last), KNOWN, integer(expires)])?;
+        if stored.is_none() { self.sweep(connection, KNOWN, &key, charged.last) } else { Ok(()) }
+    }
+
+    /// Forgets where `subscriber` succeeded.
+    pub fn forget_known(&self, connection: &Connection, subscriber: &Subscriber) -> rusqlite::Result<()> {
+        let (first, last) = known_range(&self.salt, subscriber);
+        let statement = "DELETE FROM throttle WHERE key BETWEEN ?1 AND ?2 AND lasting = ?3";
+        connection.execute(statement, params![first, last, KNOWN]).map(drop)
     }
 
     pub fn unlock(&self, connection: &Connection, whose: UnlockKey<'_>) -> rusqlite::Result<bool> {
@@ -95,12 +173,24 @@ impl Tallies {
             had |= self.open.borrow_mut().remove(&key).is_some();
             had |= connection.execute("DELETE FROM throttle WHERE key = ?1", params![key])? > 0;
         }
+        if let UnlockKey::Subscriber(subscriber) = whose {
+            // They stay known where they are.
+            let (first, last) = known_range(&self.salt, subscriber);
+            let statement =
+                "UPDATE throttle SET failures = 0 WHERE key BETWEEN ?1 AND ?2 AND lasting = ?3 AND failures > 0";
+            had |= connection.execute(statement, params![first, last, KNOWN])? > 0;
+        }
         Ok(had)
     }
 
     /// Writes what has changed, into the transaction that is open.
     pub fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
         for (key, entry) in self.open.borrow().iter().filter(|(_, entry)| entry.now != entry.stored) {
+            if entry.limit == Limit::Subscriber
+                && self.rule(entry.limit).turned(entry.stored, entry.now) == Some(Turn::Began)
+            {
+                self.began.set(self.began.get().saturating_add(1));
+            }
             match entry.now {
                 Some(tally) if tally.failures > 0 => self.put(connection, key, entry, tally)?,
                 Some(_) | None if entry.stored.is_some() => {
@@ -163,7 +253,7 @@ impl Tallies {
     /// Forgets rows that have run out; one time in 256, those of `kind` beyond the number of traces, the soonest to run
     /// out first. Strangers' names and sources each have a number of their own: neither drives the other out.
     fn sweep(&self, connection: &Connection, kind: u8, key: &Key, now: UnixTime) -> rusqlite::Result<()> {
-        for lasting in [STRANGER, ENROLLED, SOURCE] {
+        for lasting in [STRANGER, ENROLLED, SOURCE, KNOWN] {
             connection
                 .prepare_cached(
                     "DELETE FROM throttle WHERE key IN
@@ -201,6 +291,11 @@ fn stored(connection: &Connection, key: &Key) -> rusqlite::Result<Option<Tally>>
             Ok(Tally { failures: row.get(0)?, last: UnixTime(u64::try_from(last).unwrap_or(0)) })
         })
         .optional()
+}
+
+fn place(row: &rusqlite::Row<'_>) -> rusqlite::Result<KnownPlace> {
+    let time = |index| row.get(index).map(|time: i64| UnixTime(u64::try_from(time).unwrap_or(0)));
+    Ok(KnownPlace { tally: Tally { failures: row.get(0)?, last: time(1)? }, expires: time(2)? })
 }
 
 /// SQLite's integers are signed.

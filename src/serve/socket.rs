@@ -1,0 +1,146 @@
+//! The Unix socket that one process serves many gateways on: made so that nobody gets in between, or handed over by systemd.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use listenfd::ListenFd;
+use rustix::fs::Mode;
+use thiserror::Error;
+use tokio::net::UnixStream;
+
+use crate::files::{self, FileError};
+
+/// What nobody but owner and group gets of the socket: it is made with mode 0660.
+const MASK: Mode = Mode::from_raw_mode(0o117);
+
+/// How often, and how long each time, another process that is about to make the socket is waited for.
+const TURNS: u32 = 50;
+const TURN: Duration = Duration::from_millis(100);
+
+/// Why there is no socket to serve on.
+#[derive(Debug, Error)]
+pub enum SocketError {
+    #[error(transparent)]
+    Place(#[from] FileError),
+    #[error("{path}: {error}")]
+    Io { path: PathBuf, error: io::Error },
+    #[error("{0}: another process serves on it")]
+    Taken(PathBuf),
+    #[error("{0}: is no socket of ours, and is not replaced; remove it, or name another place")]
+    Foreign(PathBuf),
+    #[error(
+        "{path}: belongs to user {owner}, neither root nor you, who could put another socket into the place of this one"
+    )]
+    Owner { path: PathBuf, owner: u32 },
+    #[error("{0}: is locked by another process")]
+    Locked(PathBuf),
+    #[error("expected one listening Unix stream socket from systemd (LISTEN_FDS=1), found {0}")]
+    NotHandedOver(String),
+}
+
+/// A socket to serve on.
+pub struct Socket {
+    pub listener: UnixListener,
+    /// Where it was made by this process.
+    made: Option<Made>,
+}
+
+struct Made {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Socket {
+    /// Makes the socket at `path`. One that a process left which is gone is replaced; nothing else is.
+    ///
+    /// # Errors
+    /// See [`SocketError`].
+    pub async fn bind(path: &Path) -> Result<Self, SocketError> {
+        let failed = |error| SocketError::Io { path: path.to_owned(), error };
+        let directory = files::check_around(path)?;
+        let around = File::open(directory).map_err(failed)?;
+        let owner = around.metadata().map_err(failed)?.uid();
+        if owner != 0 && owner != own_user() {
+            return Err(SocketError::Owner { path: directory.to_owned(), owner });
+        }
+        // Of two that start at once, one looks and makes, and then the other looks.
+        let _turn = turn(around, directory).await?;
+        remove_left(path).await?;
+        // Nothing else runs yet in this process that makes files.
+        let before = rustix::process::umask(MASK);
+        let bound = UnixListener::bind(path);
+        rustix::process::umask(before);
+        let listener = bound.map_err(failed)?;
+        let there = std::fs::symlink_metadata(path).map_err(failed)?;
+        let made = Made { path: path.to_owned(), device: there.dev(), inode: there.ino() };
+        Ok(Self { listener, made: Some(made) })
+    }
+
+    /// Takes the socket that systemd made (sd_listen_fds(3)).
+    ///
+    /// # Errors
+    /// Where there is none, or not exactly one.
+    pub fn handed_over() -> Result<Self, SocketError> {
+        let wrong = |found: String| SocketError::NotHandedOver(found);
+        let mut handed = ListenFd::from_env();
+        if handed.len() != 1 {
+            return Err(wrong(handed.len().to_string()));
+        }
+        let taken = handed.take_unix_listener(0).map_err(|error| wrong(error.to_string()))?;
+        let listener = taken.ok_or_else(|| wrong("none".into()))?;
+        match rustix::net::sockopt::socket_acceptconn(&listener) {
+            Ok(true) => Ok(Self { listener, made: None }),
+            Ok(false) => Err(wrong("one that does not listen (Accept=no is needed)".into())),
+            Err(error) => Err(wrong(error.to_string())),
+        }
+    }
+
+    /// Takes the socket away, where this process made it and it still is the one that it made.
+    pub fn remove(&self) {
+        let Some(Made { path, device, inode }) = &self.made else { return };
+        let is_ours = |there: std::fs::Metadata| there.dev() == *device && there.ino() == *inode;
+        if std::fs::symlink_metadata(path).is_ok_and(is_ours) {
+            // One that stays is replaced by the next process.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Waits for the turn to make a socket in `directory`, which lasts as long as what is given back.
+async fn turn(around: File, directory: &Path) -> Result<File, SocketError> {
+    for _ in 0..TURNS {
+        match around.try_lock() {
+            Ok(()) => return Ok(around),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(TURN).await,
+            Err(TryLockError::Error(error)) => return Err(SocketError::Io { path: directory.to_owned(), error }),
+        }
+    }
+    Err(SocketError::Locked(directory.to_owned()))
+}
+
+/// Removes the socket that a process of this user left at `path`.
+async fn remove_left(path: &Path) -> Result<(), SocketError> {
+    let failed = |error| SocketError::Io { path: path.to_owned(), error };
+    let there = match std::fs::symlink_metadata(path) {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    if !there.file_type().is_socket() || there.uid() != own_user() {
+        return Err(SocketError::Foreign(path.to_owned()));
+    }
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => files::remove_if_there(path).map_err(failed),
+        // Whatever is not refused is heard by somebody, a full queue among it.
+        Ok(_) | Err(_) => Err(SocketError::Taken(path.to_owned())),
+    }
+}
