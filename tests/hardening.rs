@@ -2,8 +2,6 @@
 
 #![expect(
     clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test ends where its helpers fail, and says what it skips"
 )]
