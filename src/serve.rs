@@ -577,6 +577,10 @@ impl<'a> Server<'a> {
         let patience = self.patience;
         tokio::select! {
             biased;
+            // A gateway that asks without a pause keeps nobody from being heard.
+            _ = signals.terminate.recv() => self.stop()?,
+            _ = signals.interrupt.recv() => self.stop()?,
+            () = heard(&mut signals.hangup), if signals.hangup.is_some() => self.serving.log.reopen(),
             read = input.read_some(self.frames.space()), if reading => {
                 self.took(read);
             }
@@ -588,9 +592,6 @@ impl<'a> Server<'a> {
             () = next_exposition(&mut self.exposition) => self.serving.log.flush(),
             () = next_chore(&mut self.chores), if self.chores.are_waiting() => {}
             ready = output.writable(), if !self.out.is_empty() => ready?,
-            _ = signals.terminate.recv() => self.stop()?,
-            _ = signals.interrupt.recv() => self.stop()?,
-            () = heard(&mut signals.hangup), if signals.hangup.is_some() => self.serving.log.reopen(),
             () = output.abandoned(), if self.has_company() && !self.open => return Err(io::ErrorKind::BrokenPipe.into()),
             () = tokio::time::sleep_until(patience.unwrap_or_else(Instant::now).into()), if patience.is_some() => {
                 return Err(unread());

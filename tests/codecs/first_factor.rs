@@ -230,6 +230,7 @@ fn converse(home: &Home, script: &Path, requests: Vec<Value>) -> Vec<Answer> {
             max_in_flight: 64,
             clients: Vec::new(),
             first_factor,
+            metrics: None,
         };
         serve::run(serving, input, output).await.unwrap();
     });
