@@ -1,4 +1,5 @@
-//! Whatever comes from outside, mutated: request lines of every dialect, plugin.ini, cookies, otpauth URIs, import files.
+//! Whatever comes from outside, mutated: request lines of every dialect, plugin.ini, cookies, otpauth URIs, import files, the
+//! replies of services.
 //!
 //! Each target begins with what tests/fuzz/NAME holds (a seed a line, or a file), changes it, and holds the program to what it
 //! says of such input: one answer, no panic, and never an accept. A run is repeatable: `COUNTERSIGN_FUZZ=N` sets how many
@@ -17,6 +18,7 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use countersign::config::value::SecretRef;
@@ -43,8 +45,11 @@ use countersign::otp::uri::KeyUri;
 use countersign::secret::cookie::{Binding, Cookie, LIFETIME, Progress, Slot};
 use countersign::secret::keys::Keys;
 use countersign::secret::seal::Sealer;
+use countersign::simulate::guise::Guise;
 use mutate::Mutator;
-use rig::Home;
+use rig::http::Response;
+use rig::web::Web;
+use rig::{Gateway, Home, attempt};
 
 /// How many inputs a target gets where nobody says.
 const USUAL: usize = 20_000;
@@ -310,4 +315,69 @@ fn import_files() {
         });
     }
     assert!(!home.run(&["list"], "").ok().stdout.contains("alice"));
+}
+
+/// What a service said last, to which of its paths.
+type Spoilt = Arc<Mutex<(Vec<u8>, Vec<u8>)>>;
+
+/// A path's end and a body, of a line of seeds; at what is no path any more, the body is for any.
+fn reply(line: &[u8], address: &str) -> (Vec<u8>, Vec<u8>) {
+    let (path, body) = line.split_at(line.iter().position(|b| *b == b'\t').unwrap_or(0));
+    let text = String::from_utf8_lossy(body).into_owned();
+    let body = if text.as_bytes() == body {
+        text.replace("ADDRESS", address).replace("\\r", "\r").replace("\\n", "\n").into_bytes()
+    } else {
+        body.to_vec()
+    };
+    (path.to_vec(), body.strip_prefix(b"\t").map_or(body.clone(), <[u8]>::to_vec))
+}
+
+/// One reply of a service is spoilt, the others of the same login are as they should be.
+fn replies(guise: Guise) {
+    let target = format!("replies/{}", guise.word());
+    let seeds = lines_of(&target);
+    let spoilt = Spoilt::default();
+    let (served, known) = (Arc::clone(&spoilt), seeds.clone());
+    let kind = if guise == Guise::Yubico { "text/plain" } else { "application/json" };
+    let web = Web::serve(move |request| {
+        let address = format!("http://{}", request.header("host").unwrap());
+        let (path, body) = served.lock().unwrap().clone();
+        let is_asked = |path: &[u8]| request.path.as_bytes().ends_with(path);
+        if is_asked(&path) {
+            return Response::new(200, kind, body);
+        }
+        let usual = known.iter().map(|line| reply(line, &address)).find(|(path, _)| is_asked(path));
+        usual.map_or_else(|| Response::empty(404), |(_, body)| Response::new(200, kind, body))
+    });
+    let home = Home::init();
+    home.set("plugin", "clients", guise.section());
+    home.set("plugin", "deadline", "20");
+    home.set("throttle", "failures", "1000000000");
+    home.set("throttle", "source_failures", "1000000000");
+    let url = web.url("");
+    let url = url.trim_end_matches('/');
+    home.append(&format!(
+        "\n[{}]\n{}allow_insecure_http = yes\ntimeout = 5\n{}",
+        guise.section(),
+        guise.options(url),
+        guise.more()
+    ));
+    let mut gateway = Gateway::start(&home);
+    fuzz(&target, seeds, 40, |line| {
+        *spoilt.lock().unwrap() = reply(line, url);
+        let answer = gateway.ask(&attempt(1, "alice", guise.code().unwrap_or_default()));
+        assert_ne!(answer.code(), "panic", "{answer:?}");
+        // What is signed is not let in by what anybody can say.
+        let is_signed = matches!(guise, Guise::Yubico | Guise::Oidc);
+        assert!(!is_signed || answer.verdict() != "accept", "{answer:?}");
+    });
+    web.excuse();
+    gateway.end().1.ok();
+}
+
+#[test]
+fn service_replies() {
+    for guise in [Guise::Http, Guise::Privacyidea, Guise::Duo, Guise::Okta, Guise::Yubico, Guise::Oidc] {
+        replies(guise);
+    }
 }
