@@ -332,6 +332,9 @@ fn reply(line: &[u8], address: &str) -> (Vec<u8>, Vec<u8>) {
     (path.to_vec(), body.strip_prefix(b"\t").map_or(body.clone(), <[u8]>::to_vec))
 }
 
+/// How often one subscriber is heard without a wait.
+const HEARD: usize = 1000;
+
 /// One reply of a service is spoilt, the others of the same login are as they should be.
 fn replies(guise: Guise) {
     let target = format!("replies/{}", guise.word());
@@ -352,8 +355,8 @@ fn replies(guise: Guise) {
     let home = Home::init();
     home.set("plugin", "clients", guise.section());
     home.set("plugin", "deadline", "20");
-    home.set("throttle", "failures", "1000000000");
-    home.set("throttle", "source_failures", "1000000000");
+    home.set("throttle", "failures", &HEARD.to_string());
+    home.set("throttle", "source_failures", "1000000");
     let url = web.url("");
     let url = url.trim_end_matches('/');
     home.append(&format!(
@@ -363,7 +366,12 @@ fn replies(guise: Guise) {
         guise.more()
     ));
     let mut gateway = Gateway::start(&home);
+    let mut asked = 0;
     fuzz(&target, seeds, 40, |line| {
+        asked += 1;
+        if asked % (HEARD - 1) == 0 {
+            home.run(&["unlock", "alice"], "");
+        }
         *spoilt.lock().unwrap() = reply(line, url);
         let answer = gateway.ask(&attempt(1, "alice", guise.code().unwrap_or_default()));
         assert_ne!(answer.code(), "panic", "{answer:?}");

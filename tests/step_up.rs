@@ -137,6 +137,7 @@ fn an_exemption_is_no_proof_and_the_cookie_of_a_question_none_either() {
 #[test]
 fn failures_count_as_those_of_logins_and_tries_are_limited() {
     let (home, phone) = home(RULE);
+    home.set("throttle", "known_source", "0");
     let cookie = logged_in(&home, &phone.code_at(NOW, -1));
     let asked = home.ask_one(&authorize(json!({"cookie": cookie})));
     let wrong = typed(&phone.wrong_code(NOW), asked.cookie());

@@ -590,19 +590,24 @@ fn client(url: &str, authority: &Authority) -> (&'static str, &'static str) {
         }
     }
     let Some((head, _)) = split(&bytes) else {
-        let alien = !bytes.is_empty() && !bytes.starts_with(b"HTTP/1.1 ");
+        let alien = !bytes.is_empty() && (!bytes.starts_with(b"HTTP/1.1 ") || bytes.len() > CAP);
         return if alien {
             ("communication_error", "sent")
         } else {
             lost(&end.err().unwrap_or_else(|| io::Error::other("")))
         };
     };
+    if head.len() > 64 * 1024 || head.lines().count() > 100 {
+        return ("communication_error", "sent");
+    }
     match head.split(' ').nth(1).unwrap() {
         "200" => {}
         "502" | "503" | "504" => return ("service_unreachable", "answered"),
         _ => return ("communication_error", "answered"),
     }
-    let odd = head.contains("Content-Encoding") || (head.contains("charset=") && !head.contains("charset=utf-8"));
+    let is_json = head.lines().any(|line| line.starts_with("Content-Type: application/json"));
+    let odd =
+        !is_json || head.contains("Content-Encoding") || (head.contains("charset=") && !head.contains("charset=utf-8"));
     let body = whole(&bytes).filter(|body| !odd && body.len() <= CAP);
     let text = body.and_then(|body| String::from_utf8(body).ok()).filter(|text| text.starts_with('{'));
     match text.and_then(|text| serde_json::from_str::<Body>(&text).ok()) {

@@ -134,8 +134,9 @@ fn nobody_is_sent_elsewhere() {
     let mut command = home.command(&["serve"]);
     let (host, port) = place.trim_start_matches("http://").split_once(':').unwrap();
     let variables = [("PGHOST", host), ("PGHOSTADDR", host), ("PGPORT", port), ("PGSERVICE", "x"), ("PGUSER", "x")];
-    let done = finish(command.envs(variables), b"");
-    assert_ne!(done.status, Some(0), "{done:?}");
+    let line = request(1, "alice", serde_json::json!({"key_value_pairs": {"otp": "123456"}}));
+    let done = finish(command.envs(variables), format!("{line}\n").as_bytes());
+    assert!(done.stdout.contains("store_failed"), "{done:?}");
     assert!(elsewhere.accept().is_err(), "the database is not where a variable says");
 }
 

@@ -268,7 +268,7 @@ fn the_doctor_goes_as_far_as_the_login() {
     post.secured("STARTTLS", "starttls", &login_options());
     let said = post.home.run(&["doctor", "notify mail"], "").ok();
     assert!(said.stdout.contains("the server takes the login of gateway. No message was sent"), "{}", said.stdout);
-    assert!(said.stdout.contains("countersign test server"), "{}", said.stdout);
+    assert!(said.stdout.contains("CN=countersign simulate server"), "{}", said.stdout);
     post.home.keep("mail.password", "canary-wrong");
     let wrong = post.home.run(&["doctor", "notify mail"], "");
     assert!(
