@@ -149,13 +149,18 @@ proptest! {
             2 => format!("{name}. .."),
             3 => format!("{front}\u{200b}{back}"),
             4 => format!("{front}\u{feff}\u{2060}{back}\u{ad}"),
-            5 => format!("{name}\u{301}\u{308}"),
+            5 => format!("{name}\u{3000}.\u{200d}"),
             6 => name.chars().map(|c| if c.is_ascii() { char::from_u32(u32::from(c) + 0xfee0).unwrap() } else { c }).collect(),
             7 => format!("{front}\u{e0041}{back}\u{fe0f}"),
             _ => format!("\u{202e}{name}\0"),
         };
         prop_assert_eq!(counted(&dressed), counted(&name), "{:?}", dressed);
         prop_assert_eq!(counted(&counted(&any)), counted(&any));
+        let alike = |name: &str| Subscriber::canonical(name).alike().into_owned();
+        prop_assert_eq!(alike(&format!("{dressed}\u{301}\u{308}")), alike(&name), "{:?}", dressed);
+        // Of those who may be enrolled, nobody shares a count with anybody else.
+        let enrolled = Subscriber::enrollable(&any).ok();
+        prop_assert!(enrolled.is_none_or(|any| any.counted() == any.as_str()), "{:?}", any);
     }
 
     #[test]

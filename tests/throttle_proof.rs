@@ -41,7 +41,7 @@ fn moments() -> Vec<u64> {
 const HOME: &str = "198.51.100.7";
 
 /// Ways to write one name: all of them are alice's, or nobody's.
-const SPELLINGS: [&str; 10] = [
+const SPELLINGS: [&str; 9] = [
     "alice",
     "ALICE",
     " Alice ",
@@ -51,7 +51,6 @@ const SPELLINGS: [&str; 10] = [
     "Corp\\ALICE@CORP.EXAMPLE.",
     "al\u{200b}ice",
     "alice.",
-    "\u{e1}lice",
 ];
 
 /// The most guesses at one subscriber that are heard in a week by the defaults of `[throttle]`: from anywhere, and from where

@@ -82,7 +82,7 @@ sections! {
         known_failures_together: Count<1, 1000> = "5";
         /// The time in which one of these is forgotten.
         known_forget_after: Seconds<1, 2592000> = "604800";
-        /// How many names that nobody enrolled, how many sources, and how many known addresses, are remembered at most.
+        /// How many names that nobody enrolled, and how many sources, are remembered at most. Of one subscriber, 16 known addresses are.
         traces: Count<100, 10000000> = "100000";
     }
 

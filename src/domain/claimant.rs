@@ -42,7 +42,8 @@ impl Subscriber {
     /// The canonical form of `name` where it may be enrolled.
     ///
     /// # Errors
-    /// Says what is wrong with the name: empty, longer than [`NAME_LIMIT`] bytes, or holding characters that are not seen.
+    /// Says what is wrong with the name: empty, longer than [`NAME_LIMIT`] bytes, holding characters that are not seen, or ending
+    /// with a dot.
     pub fn enrollable(name: &str) -> Result<Self, &'static str> {
         let subscriber = Self::canonical(name);
         if subscriber.0.is_empty() {
@@ -54,6 +55,9 @@ impl Subscriber {
         if subscriber.0.chars().any(is_deceptive) {
             return Err("holds control or invisible characters");
         }
+        if subscriber.0.ends_with('.') {
+            return Err("ends with a dot, which some services take for no part of a name");
+        }
         Ok(subscriber)
     }
 
@@ -62,17 +66,26 @@ impl Subscriber {
         &self.0
     }
 
-    /// Under what failures and pushes are counted: whatever some program, directory or service could take for the same name
-    /// counts as the same. Beyond the canonical form, characters that are not seen, accents, and dots and blanks at the end
-    /// make no difference. Several people may share a count; nobody has two.
+    /// Under what failures and pushes are counted. Beyond the canonical form, characters that are not seen, and dots and blanks
+    /// at the end make no difference: no two people whose names may be enrolled share a count, and nobody has two.
     pub fn counted(&self) -> Cow<'_, str> {
         let ends: &[char] = &['.', ' '];
         if self.0.is_ascii() && !self.0.chars().any(is_deceptive) {
             return Cow::Borrowed(self.0.trim_end_matches(ends));
         }
-        let seen: String = self.0.nfkd().filter(|c| !is_deceptive(*c) && !ACCENTS.contains(c)).collect();
-        let seen: String = seen.nfkc().flat_map(char::to_lowercase).collect();
+        let seen: String = self.0.chars().filter(|c| !is_deceptive(*c)).nfkc().flat_map(char::to_lowercase).collect();
+        let seen: String = seen.nfkc().collect();
         Cow::Owned(one_blank(seen.trim()).trim_end_matches(ends).to_owned())
+    }
+
+    /// What a directory or service might take for the same name: as it is counted, and without accents. Several people may be
+    /// alike; nobody is let in for being none of those who are named or enrolled where they are like one of them.
+    pub fn alike(&self) -> Cow<'_, str> {
+        if self.0.is_ascii() {
+            return self.counted();
+        }
+        let plain: String = self.counted().nfkd().filter(|c| !ACCENTS.contains(c)).collect();
+        Cow::Owned(Self(plain.nfkc().flat_map(char::to_lowercase).collect()).counted().into_owned())
     }
 }
 
@@ -113,14 +126,17 @@ mod tests {
             "al\u{200b}ice",
             "\u{feff}alice",
             "ali\u{ad}ce\u{202c}",
-            "alic\u{e9}",
-            "a\u{301}lice",
             "\u{24d0}lice",
             "al\0ice",
             "ALICE\u{3000}",
         ];
         for spelling in spellings {
             assert_eq!(Subscriber::canonical(spelling).counted(), "alice", "{spelling:?}");
+            assert_eq!(Subscriber::canonical(spelling).alike(), "alice", "{spelling:?}");
+        }
+        for accented in ["alic\u{e9}", "a\u{301}lice", "\u{c1}LICE.", "al\u{200b}ic\u{e8}"] {
+            assert_ne!(Subscriber::canonical(accented).counted(), "alice", "{accented:?}");
+            assert_eq!(Subscriber::canonical(accented).alike(), "alice", "{accented:?}");
         }
         for other in ["alicia", "al ice", ".alice", "al.ice", "alice@corp.example", "corp\\alice", "\u{430}lice"] {
             assert_ne!(Subscriber::canonical(other).counted(), "alice", "{other:?}");
@@ -129,7 +145,7 @@ mod tests {
 
     #[test]
     fn names_that_cannot_be_seen_are_not_enrolled() {
-        for name in ["", "  ", "a\0b", "a\nb", "a\u{202e}b", &"x".repeat(257)] {
+        for name in ["", "  ", "a\0b", "a\nb", "a\u{202e}b", "alice.", &"x".repeat(257)] {
             assert!(Subscriber::enrollable(name).is_err(), "{name:?}");
         }
     }

@@ -48,7 +48,7 @@ impl Engine {
     async fn exemption(&self, story: &Story<'_>) -> Option<Admission> {
         let name = &story.claimant.0;
         if let Some(NamedExemption { name: list, exemption }) = &self.policy.exempt_users {
-            let is_exempt = exemption.exempts_user(name);
+            let is_exempt = exemption.exempts_user(name, &self.policy.domains);
             self.note("exemption", || {
                 let word = if is_exempt { "exempts" } else { "does not exempt" };
                 format!("[user_list {}] {word} this user", Foreign(list))

@@ -1,6 +1,8 @@
 //! Enrolment at the login: a claimant who has no authenticator is shown a new one, and the first right code of it both enrols
 //! and lets them in.
 
+use std::collections::BTreeSet;
+
 use super::admit::Admission;
 use super::errand::Errand;
 use super::held::{self, Held};
@@ -9,9 +11,12 @@ use super::{End, Engine, own_fault};
 use crate::client::{Kept, Offer, Offered, Wired};
 use crate::config::policy::Ticket;
 use crate::domain::authenticator::Authenticator;
+use crate::domain::claimant::Subscriber;
+use crate::domain::foreign::Foreign;
 use crate::domain::outcome::{ClientState, Denial, Factor, OTP, Outcome, Prompt, Proof};
 use crate::domain::verdict::{Basis, Verdict};
 use crate::policy::collect;
+use crate::policy::mapping::Domains;
 use crate::policy::unenrolled::Unenrolled;
 use crate::store::{Added, BYPASS, RECOVERY, Rank, Ruling};
 
@@ -46,11 +51,29 @@ impl Engine {
             // Only the service knows.
             return Ok(false);
         }
-        let held = self.store.held_by(&story.origin.subscriber).await?;
+        let subscriber = &story.origin.subscriber;
+        if Subscriber::enrollable(subscriber.as_str()).is_err() {
+            return Ok(false);
+        }
         let counts = |known: &Authenticator| {
             own().any(|wired| wired.client.section() == known.client) || [RECOVERY, BYPASS].contains(&&*known.client)
         };
-        Ok(!held.iter().any(counts))
+        if self.store.held_by(subscriber).await?.iter().any(counts) {
+            return Ok(false);
+        }
+        // Whoever checked the password may have taken the name for another one, whose second factor is not evaded by that.
+        let alike = subscriber.alike();
+        for other in BTreeSet::from([&*alike, Domains::every().without(&alike)]) {
+            let other = Subscriber::canonical(other);
+            if other != *subscriber && self.store.held_by(&other).await?.iter().any(counts) {
+                story.aside.tell(format!(
+                    "not taken for unenrolled, since {} is enrolled: enrol them, or see [policy] ignore_domains",
+                    Foreign(other.as_str())
+                ));
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn begin_enrolment(&self, story: &Story<'_>) -> Result<Verdict, End> {

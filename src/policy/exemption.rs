@@ -1,5 +1,6 @@
 //! Who needs no second factor.
 
+use super::mapping::Domains;
 use crate::domain::claimant::Subscriber;
 
 /// Whom a list lets in without a second factor, before its exceptions.
@@ -18,12 +19,19 @@ pub struct Exemption {
 
 impl Exemption {
     /// Whether the user of this name is. Whoever is exempt by their name has it exactly, upper and lower case told apart;
-    /// whoever is exempt by not being named has none of these names in any spelling, and none that cannot be seen.
-    pub fn exempts_user(&self, name: &str) -> bool {
+    /// whoever is exempt by not being named has none that is like one of these names, with or without `domains`, and none
+    /// that could not be enrolled.
+    pub fn exempts_user(&self, name: &str, domains: &Domains) -> bool {
         match self.allow {
             Allow::NoUser => self.except.iter().any(|other| other == name),
-            Allow::AllUsers => Subscriber::enrollable(name)
-                .is_ok_and(|user| !self.except.iter().any(|other| Subscriber::canonical(other) == user)),
+            Allow::AllUsers => {
+                let forms = |name: &str| {
+                    [name, domains.without(name)].map(|form| Subscriber::canonical(form).alike().into_owned())
+                };
+                let own = forms(name);
+                let is_named = self.except.iter().any(|other| forms(other).iter().any(|form| own.contains(form)));
+                Subscriber::enrollable(name).is_ok() && !is_named
+            }
         }
     }
 
@@ -44,6 +52,7 @@ mod tests {
 
     #[test]
     fn exceptions_count_in_both_directions() {
+        let domains = Domains::new(&["corp".into(), "corp.example".into()]);
         let list = |allow| Exemption { allow, except: vec!["alice".into(), "Bob".into()] };
         for (name, no_user, all_users) in [
             ("alice", true, false),
@@ -55,10 +64,15 @@ mod tests {
             ("alice ", false, false),
             ("\u{ff41}lice", false, false),
             ("alice\u{200b}", false, false),
+            ("alice.", false, false),
+            ("alic\u{e9}", false, false),
+            ("CORP\\alice", false, false),
+            ("Bob@corp.example", false, false),
+            ("other\\alice", false, true),
             ("", false, false),
         ] {
-            assert_eq!(list(Allow::NoUser).exempts_user(name), no_user, "{name}");
-            assert_eq!(list(Allow::AllUsers).exempts_user(name), all_users, "{name}");
+            assert_eq!(list(Allow::NoUser).exempts_user(name, &domains), no_user, "{name}");
+            assert_eq!(list(Allow::AllUsers).exempts_user(name, &domains), all_users, "{name}");
         }
         let groups = ["users".to_owned(), "BOB".to_owned()];
         assert!(list(Allow::NoUser).exempts_member(&groups) && !list(Allow::AllUsers).exempts_member(&groups));

@@ -35,6 +35,11 @@ impl Domains {
         Self { every, named }
     }
 
+    /// Any domain.
+    pub fn every() -> Self {
+        Self { every: true, named: BTreeSet::new() }
+    }
+
     /// `name` without the domains before a backslash and behind an `@`, as often as they stand there. A name of which nothing
     /// would be left stays.
     pub fn without<'a>(&self, name: &'a str) -> &'a str {

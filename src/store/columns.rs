@@ -48,6 +48,9 @@ pub fn known_key(salt: &[u8; 16], subscriber: &Subscriber, source: &str) -> Key 
     key
 }
 
+/// At how many sources a subscriber is known at most: those of the latest successes, and those where failures are counted.
+pub const PLACES: u32 = 16;
+
 /// The first and the last key that a known source of `subscriber` can have.
 pub fn known_range(salt: &[u8; 16], subscriber: &Subscriber) -> (Key, Key) {
     let mut hash = SipHasher24::new_with_key(salt);

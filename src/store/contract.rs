@@ -118,6 +118,7 @@ pub fn holds(backend: &dyn Backend) {
     attempts_are_counted_before_they_are_heard(backend);
     racing_attempts_are_heard_within_the_limit(backend);
     where_a_subscriber_is_known_a_few_attempts_are_heard(backend);
+    of_many_sources_the_latest_are_known_and_nobody_elses_are_forgotten(backend);
     racing_attempts_from_a_known_source_are_heard_within_its_budget(backend);
     what_nobody_enrolled_leaves_bounded_traces(backend);
     challenges_go_forward_only(backend);
@@ -286,6 +287,29 @@ fn where_a_subscriber_is_known_a_few_attempts_are_heard(backend: &dyn Backend) {
     }
     // Others are not touched by any of it.
     assert!(would_be(&origin("judas", "192.0.2.10"), after));
+}
+
+fn of_many_sources_the_latest_are_known_and_nobody_elses_are_forgotten(backend: &dyn Backend) {
+    let store = backend.open();
+    let other = origin("yolanda", "192.0.2.30");
+    let at = |n: u8| origin("xavier", &format!("198.51.100.{n}"));
+    let succeed = |origin: &Origin, now| {
+        assert_eq!(settled(&*store, store.charge(origin, now)), Ruling::Heard);
+        settled(&*store, store.credit(origin, Credit::Success));
+    };
+    succeed(&other, NOW);
+    for n in 0..40 {
+        succeed(&at(n), NOW.plus(n.into()));
+    }
+    let now = NOW.plus(60);
+    for name in ["xavier", "yolanda"] {
+        let nowhere = Origin { source: None, ..origin(name, "") };
+        while settled(&*store, store.charge(&nowhere, now)) == Ruling::Heard {}
+    }
+    let heard = |origin: &Origin| settled(&*store, store.standing(origin, now)) == Ruling::Heard;
+    let known: Vec<u8> = (0..40).filter(|n| heard(&at(*n))).collect();
+    assert_eq!(known, (40 - 16..40).collect::<Vec<_>>());
+    assert!(heard(&other));
 }
 
 fn racing_attempts_from_a_known_source_are_heard_within_its_budget(backend: &dyn Backend) {

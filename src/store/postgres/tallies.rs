@@ -13,7 +13,7 @@ use crate::domain::claimant::Subscriber;
 use crate::domain::outcome::Limit;
 use crate::domain::time::UnixTime;
 use crate::policy::throttle::{Place as KnownPlace, Rule, Tally, Turn};
-use crate::store::columns::{Key, Waits, counted, key, known_at, known_key, known_range};
+use crate::store::columns::{Key, PLACES, Waits, counted, key, known_at, known_key, known_range};
 use crate::store::{Counter, Credit, Limits, Origin, Ruling};
 
 /// How many rows that have run out are forgotten with each new one.
@@ -168,7 +168,16 @@ impl Tallies {
                          ON CONFLICT (key) DO UPDATE SET failures = excluded.failures, expires = excluded.expires";
         let (failures, last, expires) = (i64::from(tally.failures), integer(tally.last), integer(expires));
         execute(tx, statement, &[&key.as_slice(), &failures, &last, &KNOWN, &expires]).await?;
-        if stored.is_none() { self.sweep(tx, key, KNOWN, charged.last).await } else { Ok(()) }
+        if stored.is_none() {
+            let (first, last) = known_range(&self.entry.salt(), &origin.subscriber);
+            let statement = "DELETE FROM throttle WHERE key IN (SELECT key FROM throttle WHERE key BETWEEN $1 AND $2 \
+                             AND lasting = $3 AND key <> $4 ORDER BY failures > 0 DESC, expires DESC OFFSET $5)";
+            let (own, others) = (key.as_slice(), i64::from(PLACES.saturating_sub(1)));
+            execute(tx, statement, &[&first.as_slice(), &last.as_slice(), &KNOWN, &own, &others]).await?;
+            // The first half of the key is the subscriber's.
+            forget_expired(tx, key.last(), charged.last).await?;
+        }
+        Ok(())
     }
 
     /// Forgets where `subscriber` succeeded.
@@ -242,13 +251,7 @@ impl Tallies {
     /// out first. What others hold at this moment is left to them.
     async fn sweep(&self, tx: &Transaction<'_>, key: Key, kind: i16, now: UnixTime) -> Result<(), Error> {
         let first = key.first();
-        for lasting in [STRANGER, ENROLLED, SOURCE, KNOWN] {
-            if first.is_some_and(|first| first % 16 == 1) {
-                let statement = "DELETE FROM throttle WHERE key IN (SELECT key FROM throttle WHERE lasting = $1 \
-                                 AND expires <= $2 ORDER BY expires LIMIT $3 FOR UPDATE SKIP LOCKED)";
-                execute(tx, statement, &[&lasting, &integer(now), &(16 * SWEEP)]).await?;
-            }
-        }
+        forget_expired(tx, first, now).await?;
         if first == Some(&0) {
             let row = query_opt(tx, "SELECT count(*) FROM throttle WHERE lasting = $1", &[&kind]).await?;
             let traces = row.map_or(Ok(0), |row| row.try_get::<_, i64>(0))?;
@@ -299,4 +302,17 @@ fn known_place(row: &Row) -> Result<KnownPlace, Error> {
 fn tally(row: &Row) -> Result<Tally, Error> {
     let failures = u32::try_from(row.try_get::<_, i64>(0)?).unwrap_or(u32::MAX);
     Ok(Tally { failures, last: time(row, 1)? })
+}
+
+/// Forgets many of the rows that have run out, one time in 16 by the `byte` of a hash.
+async fn forget_expired(tx: &Transaction<'_>, byte: Option<&u8>, now: UnixTime) -> Result<(), Error> {
+    if !byte.is_some_and(|byte| byte % 16 == 1) {
+        return Ok(());
+    }
+    for lasting in [STRANGER, ENROLLED, SOURCE, KNOWN] {
+        let statement = "DELETE FROM throttle WHERE key IN (SELECT key FROM throttle WHERE lasting = $1 \
+                         AND expires <= $2 ORDER BY expires LIMIT $3 FOR UPDATE SKIP LOCKED)";
+        execute(tx, statement, &[&lasting, &integer(now), &(16 * SWEEP)]).await?;
+    }
+    Ok(())
 }

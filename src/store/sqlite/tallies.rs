@@ -13,7 +13,7 @@ use crate::domain::claimant::Subscriber;
 use crate::domain::outcome::Limit;
 use crate::domain::time::UnixTime;
 use crate::policy::throttle::{Place as KnownPlace, Rule, Tally, Turn};
-use crate::store::columns::{Key, Waits, counted, key, known_at, known_key, known_range};
+use crate::store::columns::{Key, PLACES, Waits, counted, key, known_at, known_key, known_range};
 use crate::store::{Counter, Credit, Limits, Origin, Ruling, UnlockKey};
 
 /// How many rows that have run out are forgotten with each write.
@@ -153,7 +153,18 @@ impl Tallies {
                  ON CONFLICT (key) DO UPDATE SET failures = excluded.failures, expires = excluded.expires",
             )?
             .execute(params![key, tally.failures, integer(tally.last), KNOWN, integer(expires)])?;
-        if stored.is_none() { self.sweep(connection, KNOWN, &key, charged.last) } else { Ok(()) }
+        if stored.is_none() {
+            let (first, last) = known_range(&self.salt, &origin.subscriber);
+            connection
+                .prepare_cached(
+                    "DELETE FROM throttle WHERE key IN
+                     (SELECT key FROM throttle WHERE key BETWEEN ?1 AND ?2 AND lasting = ?3 AND key <> ?4
+                      ORDER BY failures > 0 DESC, expires DESC LIMIT -1 OFFSET ?5)",
+                )?
+                .execute(params![first, last, KNOWN, key, PLACES.saturating_sub(1)])?;
+            forget_expired(connection, charged.last)?;
+        }
+        Ok(())
     }
 
     /// Forgets where `subscriber` succeeded.
@@ -253,14 +264,7 @@ impl Tallies {
     /// Forgets rows that have run out; one time in 256, those of `kind` beyond the number of traces, the soonest to run
     /// out first. Strangers' names and sources each have a number of their own: neither drives the other out.
     fn sweep(&self, connection: &Connection, kind: u8, key: &Key, now: UnixTime) -> rusqlite::Result<()> {
-        for lasting in [STRANGER, ENROLLED, SOURCE, KNOWN] {
-            connection
-                .prepare_cached(
-                    "DELETE FROM throttle WHERE key IN
-                     (SELECT key FROM throttle WHERE lasting = ?1 AND expires <= ?2 ORDER BY expires LIMIT ?3)",
-                )?
-                .execute(params![lasting, integer(now), SWEEP])?;
-        }
+        forget_expired(connection, now)?;
         if key.first() == Some(&0) {
             let traces: i64 = connection
                 .prepare_cached("SELECT count(*) FROM throttle WHERE lasting = ?1")?
@@ -281,6 +285,19 @@ impl Tallies {
             Limit::Source => &self.limits.source,
         }
     }
+}
+
+/// Forgets some of the rows that have run out.
+fn forget_expired(connection: &Connection, now: UnixTime) -> rusqlite::Result<()> {
+    for lasting in [STRANGER, ENROLLED, SOURCE, KNOWN] {
+        connection
+            .prepare_cached(
+                "DELETE FROM throttle WHERE key IN
+                 (SELECT key FROM throttle WHERE lasting = ?1 AND expires <= ?2 ORDER BY expires LIMIT ?3)",
+            )?
+            .execute(params![lasting, integer(now), SWEEP])?;
+    }
+    Ok(())
 }
 
 fn stored(connection: &Connection, key: &Key) -> rusqlite::Result<Option<Tally>> {
