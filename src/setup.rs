@@ -47,7 +47,9 @@ impl Setup {
     /// As for [`Setup::of`].
     pub fn to_serve(config: Config) -> Result<Self, Mistakes> {
         let sealer = sealer(&config)?;
-        let store = match (open(&config)?, &config.plugin.store) {
+        // What is left of the deadline is the first verdict's.
+        let within = (Duration::from_secs(config.plugin.deadline.0) / 4).min(PATIENCE);
+        let store = match (open(&config, Some(within))?, &config.plugin.store) {
             (Err(StoreError::Unreachable(_)), StorePlace::Postgres(url)) => {
                 let Database { place, tls } = database(&config, url)?;
                 let keys = sealer.ids().iter().map(|id| id.0).collect();
@@ -91,18 +93,22 @@ pub fn sealer(config: &Config) -> Result<Sealer, Mistake> {
 /// # Errors
 /// Where it cannot be opened, at the option that names it.
 pub fn store(config: &Config) -> Result<Rc<dyn Opened>, Mistake> {
-    open(config)?.map_err(|error| unusable(config, &error))
+    open(config, None)?.map_err(|error| unusable(config, &error))
 }
 
-/// The store of `config`, or why there is none; what is wrong with what leads to it is a mistake.
-fn open(config: &Config) -> Result<Result<Rc<dyn Opened>, StoreError>, Mistake> {
+/// How long a process that is to serve waits for a database before it reads its first request.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The store of `config`, or why there is none; what is wrong with what leads to it is a mistake. A database is waited for no
+/// longer than `within`, where that is said.
+fn open(config: &Config, within: Option<Duration>) -> Result<Result<Rc<dyn Opened>, StoreError>, Mistake> {
     Ok(match &config.plugin.store {
         StorePlace::Directory(directory) => {
             SqliteStore::open(&config.resolve(directory), limits(config)).map(|store| Rc::new(store) as Rc<dyn Opened>)
         }
         StorePlace::Postgres(url) => {
             let Database { place, tls } = database(config, url)?;
-            PostgresStore::open(&place, tls, limits(config)).map(|store| Rc::new(store) as Rc<dyn Opened>)
+            PostgresStore::open(&place, tls, limits(config), within).map(|store| Rc::new(store) as Rc<dyn Opened>)
         }
     })
 }

@@ -317,3 +317,18 @@ fn over_a_network_the_database_is_who_it_says_or_it_is_told_nothing() {
         assert!(refused.stderr.contains("certificate") && !refused.stderr.contains("canary"), "{what}: {refused:?}");
     }
 }
+
+#[test]
+fn databases_that_are_silent_from_the_start_cost_no_verdict_its_deadline() {
+    let silent: Vec<_> = (0..4).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let hosts: Vec<_> = silent.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
+    let home = Home::init();
+    home.set("plugin", "store", &format!("postgres://countersign@{}/mfa", hosts.join(",")));
+    // Four times as long would one after the other take, at the start and for the verdict.
+    home.append("[postgres]\nconnect_timeout = 60\n");
+    home.set("plugin", "deadline", "2");
+    let began = std::time::Instant::now();
+    let told = home.ask_one(&attempt(1, "alice", "123456")).told();
+    assert!(["internal_error/store_failed", "internal_error/deadline_exceeded"].contains(&told.as_str()), "{told}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(45), "{:?}", began.elapsed());
+}

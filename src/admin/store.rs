@@ -125,7 +125,7 @@ fn purge(config: &Config, clock: Clock, out: &mut impl Write) -> Result<(), Admi
     let gone = match &config.plugin.store {
         StorePlace::Postgres(url) => {
             let Database { place, tls } = setup::database(config, url)?;
-            PostgresStore::open(&place, tls, setup::limits(config))?.purge(clock.now())?
+            PostgresStore::open(&place, tls, setup::limits(config), None)?.purge(clock.now())?
         }
         StorePlace::Directory(directory) => {
             SqliteStore::open(&config.resolve(directory), setup::limits(config))?.purge(clock.now())?

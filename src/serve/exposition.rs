@@ -105,6 +105,8 @@ impl Exposition {
         let Some(path) = self.metrics.socket.clone() else { return };
         self.listening = match bind(&path) {
             Ok(listener) => Listening::At(listener, path),
+            // Another process of this configuration answers there: this one does when that has ended.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Listening::From(Instant::now() + EVERY),
             Err(error) => {
                 tracing::warn!(error = %error, "[metrics] socket cannot be listened at");
                 Listening::No

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::Duration;
 
@@ -88,6 +89,18 @@ impl Worker {
         &self,
         operation: impl AsyncFn(&Transaction<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.wait_for(None, operation)
+    }
+
+    /// The same, waiting no longer than `within`.
+    ///
+    /// # Errors
+    /// What [`Worker::run`] answers; that it is not reached where that takes longer.
+    pub fn wait_for<T: Send + 'static>(
+        &self,
+        within: Option<Duration>,
+        operation: impl AsyncFn(&Transaction<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (tell, told) = std::sync::mpsc::channel();
         let (limit, unseen) = (self.limit, self.unseen.clone());
         let job: Job = Box::new(move |pool| {
@@ -98,7 +111,12 @@ impl Worker {
         });
         let ended = || StoreError::Failed("the thread of the database has ended".into());
         self.jobs.send(job).map_err(|_| ended())?;
-        told.recv().map_err(|_| ended())?
+        let Some(within) = within else { return told.recv().map_err(|_| ended())? };
+        match told.recv_timeout(within) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Timeout) => Err(StoreError::Unreachable("it says nothing".into())),
+            Err(RecvTimeoutError::Disconnected) => Err(ended()),
+        }
     }
 
     /// Runs `operation` in a transaction, until it is committed, or fails for another reason than that others were faster.
