@@ -192,7 +192,11 @@ fn ruleset(grants: &Grants) -> Result<RulesetCreated, RulesetError> {
         (&grants.read, AccessFs::ReadFile | AccessFs::ReadDir),
         (&grants.keep, keep),
         (&grants.write, AccessFs::WriteFile | AccessFs::MakeReg),
-        (&grants.sockets, AccessFs::ReadDir | AccessFs::MakeSock | AccessFs::RemoveFile),
+        // A lock lies beside each.
+        (
+            &grants.sockets,
+            AccessFs::ReadDir | AccessFs::MakeSock | AccessFs::RemoveFile | AccessFs::MakeReg | AccessFs::WriteFile,
+        ),
         (&grants.devices, AccessFs::ReadFile | AccessFs::WriteFile),
     ];
     for (paths, access) in all {

@@ -48,6 +48,7 @@ pub use exposition::finish;
 use frames::{Frame, Frames};
 use stream::Stream;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 use watchdog::{Afterwards, Watch, Watchdog};
 
 /// How many bytes of answers may wait for a reader before nothing more is read.
@@ -106,7 +107,8 @@ pub async fn run(serving: Serving<'_>, input: Stream, output: Stream) -> io::Res
     };
     let exposition = serving.metrics.clone().map(Exposition::new);
     let conversation = Conversation::default();
-    let alone = Setting { conversation, peer: None, watch, chores: Chores::Own(None), signals, exposition };
+    let chores = Chores::Own(None);
+    let alone = Setting { conversation, peer: None, watch, chores, signals, exposition, orphaned: None };
     converse(serving, alone, input, output).await
 }
 
@@ -120,10 +122,12 @@ struct Setting {
     signals: Signals,
     /// Where nobody else has the figures of this process written.
     exposition: Option<Exposition>,
+    /// Where there are other conversations: says that one of them found the store gone.
+    orphaned: Option<watch::Receiver<bool>>,
 }
 
 async fn converse(serving: Serving<'_>, setting: Setting, input: Stream, output: Stream) -> io::Result<End> {
-    let Setting { conversation, peer, watch, chores, mut signals, exposition } = setting;
+    let Setting { conversation, peer, watch, chores, mut signals, exposition, orphaned } = setting;
     let mut server = Server {
         frames: Frames::new(),
         tasks: FuturesUnordered::new(),
@@ -142,9 +146,16 @@ async fn converse(serving: Serving<'_>, setting: Setting, input: Stream, output:
         failure: None,
         watch,
         exposition,
+        orphaned,
+        told_in_flight: 0,
         serving,
     };
     loop {
+        // A gateway that asks without a pause keeps nobody from being heard.
+        if let Err(error) = server.heed(&mut signals) {
+            server.failure = Some(error);
+            break;
+        }
         server.take_lines();
         if !server.open && server.frames.is_empty() {
             server.watch.close();
@@ -184,27 +195,32 @@ async fn converse(serving: Serving<'_>, setting: Setting, input: Stream, output:
         }
         match server.wait(&input, &output, &mut signals).await {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                server.end_exposition().await;
-                return Err(error);
-            }
             Err(error) => {
                 server.failure = Some(error);
                 break;
             }
         }
     }
-    server.end_exposition().await;
-    // Whoever still waits here waits for nothing: a gateway that is gone hears no verdict.
-    server.serving.engine.hang_up(server.conversation, Instant::now());
+    // Whoever still waits here waits for nothing: a gateway that is gone hears no verdict. What was decided for it is in the
+    // log, and the store is nobody's any more.
     server.tasks.clear();
-    server.finish_chores().await;
+    server.settle().await;
+    server.release_store().await;
+    if let Some(metrics) = &server.serving.metrics {
+        metrics.in_flight(server.told_in_flight, 0);
+    }
+    server.end_exposition().await;
+    server.serving.engine.hang_up(server.conversation, Instant::now());
+    if !server.failure.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+        server.finish_chores().await;
+    }
     match server.failure {
+        // Whatever else went wrong: others have to know.
+        _ if server.is_orphaned => Ok(End::Orphaned),
         // The other end is gone, which it may.
         Some(error) if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
             Err(error)
         }
-        Some(_) | None if server.is_orphaned => Ok(End::Orphaned),
         Some(_) | None => Ok(End::Served),
     }
 }
@@ -287,6 +303,10 @@ struct Server<'a> {
     failure: Option<io::Error>,
     watch: Watch,
     exposition: Option<Exposition>,
+    /// Says that another conversation found the store gone.
+    orphaned: Option<watch::Receiver<bool>>,
+    /// How many requests in flight the figures know of.
+    told_in_flight: usize,
 }
 
 impl<'a> Server<'a> {
@@ -553,6 +573,25 @@ impl<'a> Server<'a> {
         }
     }
 
+    /// Does what signals that came ask for.
+    fn heed(&mut self, signals: &mut Signals) -> io::Result<()> {
+        for asked in [signals.terminate.recv().now_or_never(), signals.interrupt.recv().now_or_never()] {
+            if asked.is_some() {
+                self.stop()?;
+            }
+        }
+        if signals.hangup.as_mut().is_some_and(|hangup| hangup.recv().now_or_never().is_some()) {
+            self.serving.log.reopen();
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction that requests that nobody waits for may have left open: others wait for it.
+    async fn release_store(&mut self) {
+        let store = self.serving.engine.store();
+        let _ = store.settle(store.mark()).await;
+    }
+
     /// Whether whoever reads still does: what they take is written.
     fn can_write(&mut self, output: &Stream) -> bool {
         self.write(output).map_err(|error| self.failure = Some(error)).is_ok()
@@ -571,16 +610,22 @@ impl<'a> Server<'a> {
 
     async fn wait(&mut self, input: &Stream, output: &Stream, signals: &mut Signals) -> io::Result<()> {
         if let Some(metrics) = &self.serving.metrics {
-            metrics.in_flight(self.flights.len());
+            let now = self.flights.len();
+            metrics.in_flight(std::mem::replace(&mut self.told_in_flight, now), now);
         }
         let reading = self.open && self.has_room();
         let patience = self.patience;
         tokio::select! {
             biased;
-            // A gateway that asks without a pause keeps nobody from being heard.
             _ = signals.terminate.recv() => self.stop()?,
             _ = signals.interrupt.recv() => self.stop()?,
             () = heard(&mut signals.hangup), if signals.hangup.is_some() => self.serving.log.reopen(),
+            () = told(&mut self.orphaned), if !self.is_orphaned => {
+                self.is_orphaned = true;
+                if self.patience.is_none() {
+                    self.stop()?;
+                }
+            }
             read = input.read_some(self.frames.space()), if reading => {
                 self.took(read);
             }
@@ -620,6 +665,17 @@ impl<'a> Server<'a> {
 
 fn unread() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "nobody reads the answers")
+}
+
+/// Waits until it is said that the store is gone.
+async fn told(orphaned: &mut Option<watch::Receiver<bool>>) {
+    if let Some(orphaned) = orphaned
+        && orphaned.wait_for(|is_gone| *is_gone).await.is_ok()
+    {
+        return;
+    }
+    // Where whoever says it is gone, nobody says it any more.
+    std::future::pending().await
 }
 
 async fn next_exposition(exposition: &mut Option<Exposition>) {

@@ -21,6 +21,10 @@ pub struct Metrics {
     /// Where they are told.
     pub socket: Option<PathBuf>,
     counts: RefCell<Counts>,
+    /// What is on its way into the file.
+    taken: RefCell<Option<Counts>>,
+    /// What the file is known to hold, of whichever process.
+    base: RefCell<Counts>,
     in_flight: Cell<usize>,
 }
 
@@ -40,7 +44,8 @@ impl Metrics {
                 counts.add(series::CALLS, Labels::of(&[("client", &client), ("outcome", outcome)]), 0);
             }
         }
-        Some(Self { file, socket, counts: RefCell::new(counts), in_flight: Cell::new(0) })
+        let (counts, taken, base) = (RefCell::new(counts), RefCell::default(), RefCell::default());
+        Some(Self { file, socket, counts, taken, base, in_flight: Cell::new(0) })
     }
 
     /// Whether files can be made where `[metrics]` wants them.
@@ -108,9 +113,9 @@ impl Metrics {
         }
     }
 
-    /// Notes how many requests wait for their verdict.
-    pub fn in_flight(&self, count: usize) {
-        self.in_flight.set(count);
+    /// Notes that of requests that wait for their verdict there are `now` in place of `before`.
+    pub fn in_flight(&self, before: usize, now: usize) {
+        self.in_flight.set((self.in_flight.get() + now).saturating_sub(before));
     }
 
     /// Whether there is something that was not taken.
@@ -118,20 +123,41 @@ impl Metrics {
         self.counts.borrow().is_empty()
     }
 
-    /// Takes what was counted since it was last taken.
+    /// Takes what was counted since it was last taken: it is on its way into the file until [`Metrics::arrived`].
     pub fn take(&self) -> Counts {
-        std::mem::take(&mut *self.counts.borrow_mut())
+        let taken = std::mem::take(&mut *self.counts.borrow_mut());
+        *self.taken.borrow_mut() = Some(taken.clone());
+        taken
     }
 
-    /// Puts back what was taken.
-    pub fn put_back(&self, counts: Counts) {
-        self.counts.borrow_mut().merge(counts);
+    /// Says what became of it: `sum` is in the file, or it was not written.
+    pub fn arrived(&self, sum: Option<Counts>) {
+        let taken = self.taken.borrow_mut().take();
+        match (sum, taken) {
+            (Some(sum), _) => *self.base.borrow_mut() = sum,
+            (None, Some(taken)) => self.counts.borrow_mut().merge(taken),
+            (None, None) => {}
+        }
     }
 
-    /// The exposition of this process: what it counted, on top of `before`.
-    pub fn text(&self, mut before: Counts) -> String {
-        before.merge(self.counts.borrow().clone());
-        let mut text = before.text();
+    /// Whether nothing is on its way into the file.
+    pub fn is_settled(&self) -> bool {
+        self.taken.borrow().is_none()
+    }
+
+    /// Notes what was `found` in the file while nothing was on its way into it.
+    pub fn found(&self, found: Counts) {
+        *self.base.borrow_mut() = found;
+    }
+
+    /// The exposition of this process: what it counted, on top of what the file holds. No counter goes back.
+    pub fn text(&self) -> String {
+        let mut all = self.base.borrow().clone();
+        all.merge(self.counts.borrow().clone());
+        if let Some(taken) = &*self.taken.borrow() {
+            all.merge(taken.clone());
+        }
+        let mut text = all.text();
         series::gauge(&mut text, &IN_FLIGHT, self.in_flight.get());
         text
     }

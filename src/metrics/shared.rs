@@ -4,9 +4,9 @@
 //! or the other, and who is killed leaves what was there. Nothing is synced: after a power cut the figures of a moment are
 //! missing, or all begin again at 0, which Prometheus knows as a reset.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ const SIZE_LIMIT: u64 = 1024 * 1024;
 /// How long to wait before the lock is tried again.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Adds `counts` to the file at `path`, waiting for others `tries` times for a moment.
+/// Adds `counts` to the file at `path`, waiting for others `tries` times for a moment; what is in it then.
 ///
 /// # Errors
 /// With the counts, where they were not added.
-pub fn add_to(path: &Path, counts: Counts, tries: u32) -> Result<(), (Counts, io::Error)> {
+pub fn add_to(path: &Path, counts: Counts, tries: u32) -> Result<Counts, (Counts, io::Error)> {
     match locked(path, &counts, tries) {
-        Ok(()) => Ok(()),
+        Ok(sum) => Ok(sum),
         Err(error) => Err((counts, error)),
     }
 }
@@ -46,7 +46,7 @@ pub fn read(path: &Path) -> io::Result<Counts> {
     Ok(Counts::parse(&String::from_utf8_lossy(&text)))
 }
 
-fn locked(path: &Path, counts: &Counts, tries: u32) -> io::Result<()> {
+fn locked(path: &Path, counts: &Counts, tries: u32) -> io::Result<Counts> {
     let lock = options().write(true).create(true).truncate(false).mode(0o600).open(beside(path, ".lock"))?;
     take(&lock, tries)?;
     let mut sum = read(path)?;
@@ -55,7 +55,10 @@ fn locked(path: &Path, counts: &Counts, tries: u32) -> io::Result<()> {
     let new = beside(path, ".new");
     let mut file = options().write(true).create(true).truncate(true).mode(0o644).open(&new)?;
     file.write_all(sum.text().as_bytes())?;
-    std::fs::rename(&new, path)
+    // Whatever this process may keep from others by its umask: who collects figures is another user.
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    std::fs::rename(&new, path)?;
+    Ok(sum)
 }
 
 fn take(lock: &File, tries: u32) -> io::Result<()> {

@@ -2,12 +2,13 @@
 //! socket. No request waits for either.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use rustix::fs::Mode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -31,7 +32,7 @@ const ASKING: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(2);
 const REQUEST: usize = 8 * 1024;
 
-type Written = Result<(), (Counts, io::Error)>;
+type Written = Result<Counts, (Counts, io::Error)>;
 
 /// The figures of a process that serves.
 pub struct Exposition {
@@ -48,7 +49,14 @@ enum Listening {
     /// Nowhere, or no more.
     No,
     From(Instant),
-    At(UnixListener, PathBuf),
+    At(UnixListener, Made),
+}
+
+/// The socket that this process made.
+struct Made {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
 }
 
 impl Exposition {
@@ -61,13 +69,13 @@ impl Exposition {
 
     /// Does the next thing that is to be done, when it is. May be dropped at any time.
     pub async fn go_on(&mut self) {
-        let wants_write = self.metrics.file.is_some() && self.writing.is_none() && !self.metrics.is_empty();
+        let wants_write = self.metrics.file.is_some() && self.writing.is_none();
         tokio::select! {
             written = joined(&mut self.writing) => self.wrote(written),
             () = sleep_until(self.next.into()), if wants_write => self.write(),
             stream = accepted(&mut self.listening), if self.asking.len() < ASKING => match stream {
                 Some(stream) => self.asking.push(Box::pin(answer(stream, Rc::clone(&self.metrics)))),
-                None => self.listen(),
+                None => self.listen().await,
             },
             Some(()) = self.asking.next(), if !self.asking.is_empty() => {}
         }
@@ -92,8 +100,12 @@ impl Exposition {
 
     fn wrote(&mut self, written: Option<Written>) {
         self.writing = None;
-        let Some(Err((counts, error))) = written else { return };
-        self.metrics.put_back(counts);
+        let error = match written {
+            Some(Ok(sum)) => return self.metrics.arrived(Some(sum)),
+            Some(Err((_counts, error))) => error,
+            None => io::Error::other("the thread that writes it failed"),
+        };
+        self.metrics.arrived(None);
         // One that others hold is written the next time.
         if error.kind() != io::ErrorKind::WouldBlock && !self.was_told {
             self.was_told = true;
@@ -101,10 +113,10 @@ impl Exposition {
         }
     }
 
-    fn listen(&mut self) {
+    async fn listen(&mut self) {
         let Some(path) = self.metrics.socket.clone() else { return };
-        self.listening = match bind(&path) {
-            Ok(listener) => Listening::At(listener, path),
+        self.listening = match bind(&path).await {
+            Ok((listener, made)) => Listening::At(listener, made),
             // Another process of this configuration answers there: this one does when that has ended.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Listening::From(Instant::now() + EVERY),
             Err(error) => {
@@ -117,8 +129,10 @@ impl Exposition {
 
 impl Drop for Exposition {
     fn drop(&mut self) {
-        if let Listening::At(_, path) = &self.listening {
-            // Whoever comes next finds a socket at which nobody listens, and takes it.
+        if let Listening::At(_, Made { path, device, inode }) = &self.listening
+            && std::fs::symlink_metadata(path).is_ok_and(|there| there.dev() == *device && there.ino() == *inode)
+        {
+            // Where it stays, whoever comes next finds a socket at which nobody listens, and takes it.
             let _ = std::fs::remove_file(path);
         }
     }
@@ -129,7 +143,7 @@ pub async fn finish(metrics: &Metrics) {
     let Some(file) = metrics.file.clone().filter(|_| !metrics.is_empty()) else { return };
     let counts = metrics.take();
     let writing = spawn_blocking(move || add_to(&file, counts, LAST_TRIES));
-    if let Ok(Ok(Ok(()))) = timeout(END, writing).await {
+    if let Ok(Ok(Ok(_sum))) = timeout(END, writing).await {
         return;
     }
     tracing::warn!("[metrics] the last figures of this process are missing: the file could not be written");
@@ -161,21 +175,22 @@ async fn accepted(listening: &mut Listening) -> Option<UnixStream> {
 }
 
 /// Listens at `path`, also where somebody who is gone listened before.
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    let bound = UnixListener::bind(path);
-    let listener = match bound {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-            if !is_socket || std::os::unix::net::UnixStream::connect(path).is_ok() {
-                return Err(error);
-            }
+async fn bind(path: &Path) -> io::Result<(UnixListener, Made)> {
+    if let Ok(there) = std::fs::symlink_metadata(path) {
+        // One that is not refused is heard by somebody, a full queue among it; what is no socket is somebody else's.
+        let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        if there.file_type().is_socket() && UnixStream::connect(path).await.err().is_some_and(refused) {
             std::fs::remove_file(path)?;
-            UnixListener::bind(path)?
+        } else {
+            return Err(io::ErrorKind::AddrInUse.into());
         }
-        bound => bound?,
-    };
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
+    }
+    // For its owner and group. A file that a thread makes at this moment has its mode set when it is whole.
+    let before = rustix::process::umask(Mode::from_raw_mode(0o117));
+    let bound = UnixListener::bind(path);
+    rustix::process::umask(before);
+    let there = std::fs::symlink_metadata(path)?;
+    Ok((bound?, Made { path: path.to_owned(), device: there.dev(), inode: there.ino() }))
 }
 
 /// Answers one request (RFC 9112): the figures to `GET /metrics`, and nothing else to anybody.
@@ -190,7 +205,10 @@ async fn answer(mut stream: UnixStream, metrics: Rc<Metrics>) {
         }
         let mut words = request.split(|byte| *byte == b' ');
         let (status, body) = match (words.next(), words.next()) {
-            (Some(b"GET"), Some(b"/metrics")) => ("200 OK", metrics.text(before(&metrics).await)),
+            (Some(b"GET"), Some(b"/metrics")) => {
+                look(&metrics).await;
+                ("200 OK", metrics.text())
+            }
             (Some(b"GET"), _) => ("404 Not Found", "GET /metrics\n".to_owned()),
             _ => ("405 Method Not Allowed", "GET /metrics\n".to_owned()),
         };
@@ -203,8 +221,12 @@ async fn answer(mut stream: UnixStream, metrics: Rc<Metrics>) {
     .await;
 }
 
-/// What other processes, and this one before, have added to the file.
-async fn before(metrics: &Metrics) -> Counts {
-    let Some(file) = metrics.file.clone() else { return Counts::default() };
-    spawn_blocking(move || read(&file)).await.ok().and_then(Result::ok).unwrap_or_default()
+/// Looks what other processes have added to the file, where nothing of ours is on its way into it.
+async fn look(metrics: &Metrics) {
+    let Some(file) = metrics.file.clone().filter(|_| metrics.is_settled()) else { return };
+    if let Ok(Ok(found)) = spawn_blocking(move || read(&file)).await
+        && metrics.is_settled()
+    {
+        metrics.found(found);
+    }
 }

@@ -15,6 +15,7 @@ use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::watch;
 
 use super::exposition::Exposition;
 use super::socket::Socket;
@@ -50,6 +51,7 @@ pub async fn run(serving: Serving<'_>, socket: Socket, connections: usize) -> io
     let mut talking = FuturesUnordered::new();
     let mut exposition = serving.metrics.clone().map(Exposition::new);
     let mut end = End::Served;
+    let (orphan, orphaned) = watch::channel(false);
     let mut door = Door { listener: Some(listener), is_full: false, opens: None, count: 0 };
     tell(&[NotifyState::Ready]);
     while door.listener.is_some() || !talking.is_empty() {
@@ -65,10 +67,15 @@ pub async fn run(serving: Serving<'_>, socket: Socket, connections: usize) -> io
             }
             _ = hangup.recv() => serving.log.reopen(),
             Some(ended) = talking.next(), if !talking.is_empty() => {
+                // One that failed in the midst of something holds up nobody.
+                let store = serving.engine.store();
+                let _ = store.settle(store.mark()).await;
                 if ended == End::Orphaned && end == End::Served {
                     end = End::Orphaned;
-                    // The others know nothing of it yet: as if the end was asked for.
-                    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
+                    // The others know nothing of it yet.
+                    let _ = orphan.send(true);
+                    socket.remove();
+                    door.listener = None;
                 }
             }
             () = next_exposition(&mut exposition) => {}
@@ -77,7 +84,7 @@ pub async fn run(serving: Serving<'_>, socket: Socket, connections: usize) -> io
             accepted = door.accept(), if has_room && opens.is_none() => {
                 let Some(stream) = accepted else { continue };
                 let number = Conversation(door.count);
-                match begin(&watchdog, &left, number, stream) {
+                match begin(&watchdog, &left, &orphaned, number, stream) {
                     Ok((setting, input, output)) => talking.push(talk(serving.clone(), setting, input, output)),
                     Err(error) => tracing::warn!(%error, "a connection cannot be served, and is closed"),
                 }
@@ -147,6 +154,7 @@ impl Door {
 fn begin(
     watchdog: &Watchdog,
     left: &UnboundedSender<Chore>,
+    orphaned: &watch::Receiver<bool>,
     number: Conversation,
     stream: UnixStream,
 ) -> io::Result<(Setting, Stream, Stream)> {
@@ -161,7 +169,9 @@ fn begin(
         hangup: None,
     };
     let chores = Chores::Left(left.clone());
-    Ok((Setting { conversation: number, peer, watch, chores, signals, exposition: None }, input, output))
+    let orphaned = Some(orphaned.clone());
+    let setting = Setting { conversation: number, peer, watch, chores, signals, exposition: None, orphaned };
+    Ok((setting, input, output))
 }
 
 /// A conversation, to whatever end.

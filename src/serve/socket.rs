@@ -2,13 +2,13 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use listenfd::ListenFd;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 use tokio::net::UnixStream;
 
@@ -63,13 +63,18 @@ impl Socket {
     pub async fn bind(path: &Path) -> Result<Self, SocketError> {
         let failed = |error| SocketError::Io { path: path.to_owned(), error };
         let directory = files::check_around(path)?;
-        let around = File::open(directory).map_err(failed)?;
-        let owner = around.metadata().map_err(failed)?.uid();
+        let owner = std::fs::metadata(directory).map_err(failed)?.uid();
         if owner != 0 && owner != own_user() {
             return Err(SocketError::Owner { path: directory.to_owned(), owner });
         }
-        // Of two that start at once, one looks and makes, and then the other looks.
-        let _turn = turn(around, directory).await?;
+        // Of two that start at once, one looks and makes, and then the other looks. Nobody else may hold this file.
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        let lock = PathBuf::from(name);
+        let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        let opened =
+            File::options().write(true).create(true).truncate(false).mode(0o600).custom_flags(no_link).open(&lock);
+        let _turn = turn(opened.map_err(|error| SocketError::Io { path: lock.clone(), error })?, &lock).await?;
         remove_left(path).await?;
         // Nothing else runs yet in this process that makes files.
         let before = rustix::process::umask(MASK);
@@ -115,16 +120,16 @@ fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Waits for the turn to make a socket in `directory`, which lasts as long as what is given back.
-async fn turn(around: File, directory: &Path) -> Result<File, SocketError> {
+/// Waits for the turn to make a socket, which lasts as long as the lock at `path` that is given back.
+async fn turn(lock: File, path: &Path) -> Result<File, SocketError> {
     for _ in 0..TURNS {
-        match around.try_lock() {
-            Ok(()) => return Ok(around),
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
             Err(TryLockError::WouldBlock) => tokio::time::sleep(TURN).await,
-            Err(TryLockError::Error(error)) => return Err(SocketError::Io { path: directory.to_owned(), error }),
+            Err(TryLockError::Error(error)) => return Err(SocketError::Io { path: path.to_owned(), error }),
         }
     }
-    Err(SocketError::Locked(directory.to_owned()))
+    Err(SocketError::Locked(path.to_owned()))
 }
 
 /// Removes the socket that a process of this user left at `path`.

@@ -130,12 +130,19 @@ impl Cluster {
         }
         let log = fs::File::create(self.directory.join("log")).unwrap();
         server.arg("-D").arg(self.data()).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.server = Some(server.spawn().unwrap());
+        let mut started = server.spawn().unwrap();
         let began = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() || !self.is_ready() {
-            assert!(began.elapsed() < PATIENCE, "PostgreSQL does not start");
+            let said = || fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+            assert!(began.elapsed() < PATIENCE, "PostgreSQL does not start: {}", said());
+            // Those that were killed may not be gone yet.
+            if started.try_wait().unwrap().is_some() {
+                std::thread::sleep(Duration::from_millis(100));
+                started = server.spawn().unwrap();
+            }
             std::thread::yield_now();
         }
+        self.server = Some(started);
     }
 
     fn is_ready(&self) -> bool {

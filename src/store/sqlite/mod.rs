@@ -115,7 +115,7 @@ impl SqliteStore {
             })?;
         }
         let lock = Lock::new(&real).map_err(|error| StoreError::File(format!("{}: {error}", real.display())))?;
-        let place = Place::new(path.clone(), &metadata, real.join(format!("{FILE}-wal")));
+        let place = Place::new(directory.join(FILE), path.clone(), &metadata, real.join(format!("{FILE}-wal")));
         let connection = open::connect(&path)?;
         let meta = open::read_meta(&connection, &path)?;
         if meta.version < schema::newest() {

@@ -14,6 +14,8 @@ type Identity = (u64, u64);
 
 /// The files of an open store.
 pub struct Place {
+    /// As it is named: by links, too.
+    named: PathBuf,
     database: PathBuf,
     found: Identity,
     log: PathBuf,
@@ -22,9 +24,10 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place of the database at `path`, which is about to be opened and is what `metadata` says; its log is at `log`.
-    pub fn new(path: PathBuf, metadata: &Metadata, log: PathBuf) -> Self {
-        Self { database: path, found: identity(metadata), log, log_found: Cell::new(None) }
+    /// The place of the database at `path`, which is `named` in plugin.ini, is about to be opened, and is what `metadata` says; its
+    /// log is at `log`.
+    pub fn new(named: PathBuf, path: PathBuf, metadata: &Metadata, log: PathBuf) -> Self {
+        Self { named, database: path, found: identity(metadata), log, log_found: Cell::new(None) }
     }
 
     /// The database.
@@ -39,7 +42,9 @@ impl Place {
 
     /// Whether what lies there is what was opened.
     pub fn is_held(&self) -> bool {
-        if !look(&self.database).is_ok_and(|found| found == Some(self.found)) {
+        let is_there = |found: io::Result<Option<Identity>>| found.is_ok_and(|found| found == Some(self.found));
+        let is_named = std::fs::metadata(&self.named).is_ok_and(|metadata| identity(&metadata) == self.found);
+        if !is_named || !is_there(look(&self.database)) {
             return false;
         }
         let Ok(log) = look(&self.log) else { return false };
