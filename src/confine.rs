@@ -14,7 +14,7 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd, RestrictionStatus, Ruleset,
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
-use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use rustix::process::DumpableBehavior;
 
 use crate::config::Config;
 use crate::config::gateway::FirstFactor;
@@ -25,10 +25,8 @@ pub use grants::{Grants, around};
 const NEWEST: ABI = ABI::V6;
 
 /// No core of this process, and no look into it by others of its user: the master key is in its memory. Where the kernel refuses,
-/// nothing else changes.
+/// nothing else changes. The limit of cores stays as it is: a program that is run inherits that, and this mark not.
 pub fn guard_memory() {
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    let _ = rustix::process::setrlimit(Resource::Core, none);
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 

@@ -10,6 +10,8 @@
 mod descriptors;
 #[path = "hardening/environment.rs"]
 mod environment;
+#[path = "hardening/links.rs"]
+mod links;
 #[path = "hardening/memory.rs"]
 mod memory;
 #[expect(dead_code, reason = "no test uses all of the rig")]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
+use rustix::process::{DumpableBehavior, dumpable_behavior};
 use serde::Serialize;
 
 use super::AdminError;
@@ -149,12 +149,11 @@ fn basis(path: &Path, reading: Reading) -> Vec<Finding> {
 
 /// Who can look into the memory of a process.
 fn memory(is_locked: bool) -> Finding {
-    let cores = getrlimit(Resource::Core).maximum == Some(0);
     let is_guarded = dumpable_behavior().is_ok_and(|behavior| behavior == DumpableBehavior::NotDumpable);
     let word = |is_done, yes, no| if is_done { yes } else { no };
     let text = format!(
         "core dumps {}; {}; keys {}",
-        word(cores && is_guarded, "off", "as the machine says"),
+        word(is_guarded, "off", "as the machine says"),
         word(is_guarded, "closed to other processes of this user", "open to other processes of this user"),
         word(is_locked, "locked in memory", "may be swapped out (ulimit -l)")
     );

@@ -2,7 +2,8 @@
 //! authorities are found. Whatever is replaced while a process runs (a key, a certificate, a log) is allowed by its directory.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
 
 use crate::config::Config;
 use crate::config::clients::Remote;
@@ -12,6 +13,9 @@ use crate::net::tls;
 
 /// Where randomness comes from in a static executable, and where what nobody reads goes.
 const DEVICES: [&str; 3] = ["/dev/null", "/dev/random", "/dev/urandom"];
+
+/// How many links lead to one file at most: as many as Linux follows.
+const LINKS: usize = 40;
 
 /// What is allowed, each path with what lies below it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,34 +77,81 @@ impl Grants {
             }
         }
         if asks_others {
-            let system = resolve::FILES.iter().chain(&tls::SYSTEM).map(Path::new).filter(|path| path.exists());
-            grants.files(config, system);
+            // What says how names are found may come later, or be a link to what comes later.
+            grants.files(config, resolve::FILES.iter().map(Path::new));
+            let authorities = tls::SYSTEM.iter().map(Path::new).filter(|path| path.symlink_metadata().is_ok());
+            grants.files(config, authorities);
         }
         grants
     }
 
     fn secret(&mut self, config: &Config, place: &SecretRef) {
         match place {
-            SecretRef::File(path) => self.read.insert(around(&config.resolve(path))),
-            SecretRef::Env(_) => false,
+            SecretRef::File(path) => self.files(config, Some(path.as_path())),
+            SecretRef::Env(_) => {}
             SecretRef::Credential(_) => {
-                std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|directory| self.read.insert(directory.into()))
+                self.read.extend(std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from));
             }
-        };
+        }
     }
 
-    /// Files that are read, and what links at their names lead to.
+    /// Files that are read, and what links in their paths lead to.
     fn files<'a>(&mut self, config: &Config, paths: impl IntoIterator<Item = &'a Path>) {
         for path in paths {
             let path = config.resolve(path);
-            if path.is_symlink()
-                && let Ok(target) = path.canonicalize()
-            {
-                self.read.insert(around(&target));
-            }
+            self.read.extend(behind_links(&path));
             self.read.insert(around(&path));
         }
     }
+}
+
+/// The directories where `path` is found by way of links; also after one of these was exchanged for another (a new version beside
+/// the old one), and where what they lead to is not there yet. None where there is no link.
+///
+/// The directory of a link on the way is one of them where the link leads to something in it: one that leads elsewhere, such as
+/// `/var/run`, says how the machine is laid out. The root is none, but for what lies right in it: it would be every file.
+fn behind_links(path: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let Ok(mut ahead) = std::path::absolute(path) else { return found };
+    let mut links = 0;
+    // Free of links.
+    let mut reached = PathBuf::new();
+    let end = loop {
+        let mut parts = ahead.components();
+        let Some(part) = parts.next() else { break Some(around(&reached)) };
+        let rest = parts.as_path().to_owned();
+        let mut next = reached.clone();
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(next.pop()),
+            Component::RootDir | Component::Prefix(_) | Component::Normal(_) => next.push(part),
+        }
+        match next.read_link() {
+            Ok(_) if links == LINKS => break None,
+            Ok(target) => {
+                links += 1;
+                if rest.as_os_str().is_empty() || is_within(&reached, &target) {
+                    found.insert(reached.clone());
+                }
+                ahead = target.join(rest);
+            }
+            // It is no link.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => (reached, ahead) = (next, rest),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                break Some(reached).filter(|it| it.parent().is_some());
+            }
+            Err(_) => break None,
+        }
+    };
+    found.remove(Path::new("/"));
+    found.extend(end.filter(|_| links > 0));
+    found
+}
+
+/// Whether a link in `directory` to `target` leads to something in that.
+fn is_within(directory: &Path, target: &Path) -> bool {
+    let leaves = target.components().any(|part| part == Component::ParentDir);
+    !leaves && directory.join(target).starts_with(directory)
 }
 
 /// The directory of `path`.
@@ -110,6 +161,9 @@ pub fn around(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     fn grants(ini: &str) -> Grants {
@@ -149,5 +203,65 @@ mod tests {
             found.keep.is_empty() && ["/pg", "/pw"].iter().all(|path| found.read.contains(Path::new(path))),
             "{found:?}"
         );
+    }
+
+    /// An empty directory, without links on the way to it.
+    fn place(name: &str) -> PathBuf {
+        let place = std::env::temp_dir().join(format!("countersign-grants-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&place);
+        fs::create_dir_all(&place).unwrap();
+        place.canonicalize().unwrap()
+    }
+
+    /// What is found of `path` in a place with these links (name, target), and these directories; each below that place.
+    fn found(name: &str, directories: &[&str], links: &[(&str, &str)], path: &str) -> Vec<String> {
+        let place = place(name);
+        for directory in directories {
+            fs::create_dir_all(place.join(directory)).unwrap();
+        }
+        for (link, target) in links {
+            symlink(target.replace("PLACE", place.to_str().unwrap()), place.join(link)).unwrap();
+        }
+        let found = behind_links(&place.join(path));
+        fs::remove_dir_all(&place).unwrap();
+        let shown = |path: &PathBuf| path.strip_prefix(&place).unwrap_or(path).display().to_string();
+        found.iter().map(shown).collect()
+    }
+
+    #[test]
+    fn a_link_to_what_is_not_there_yet_is_granted_by_what_is() {
+        assert_eq!(found("dangling", &["etc", "run"], &[("etc/r", "../run/d/r/stub")], "etc/r"), ["etc", "run"]);
+        assert_eq!(found("dangling-whole", &["etc", "run"], &[("etc/r", "PLACE/run/d/r")], "etc/r"), ["etc", "run"]);
+        // Not by the root.
+        assert_eq!(found("dangling-root", &["etc"], &[("etc/r", "/countersign-none/r")], "etc/r"), ["etc"]);
+        assert_eq!(found("none", &["etc"], &[], "etc/none/r"), [""; 0]);
+    }
+
+    #[test]
+    fn links_are_followed_to_the_last() {
+        let versions = [("etc/ca", "../current/ca"), ("current", "v1")];
+        assert_eq!(found("versions", &["etc", "v1"], &versions, "etc/ca"), ["", "etc", "v1"].map(str::to_owned));
+        let chain = [("a/ca", "PLACE/b/ca"), ("b/ca", "../c/ca"), ("c/ca", "one")];
+        assert_eq!(found("chain", &["a", "b", "c"], &chain, "a/ca"), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_link_that_leads_out_of_its_directory_does_not_grant_that() {
+        let out = [("var/run", "PLACE/run"), ("var/back", "../run")];
+        assert_eq!(found("out", &["var", "run/x"], &out, "var/run/x/ca"), ["run/x"]);
+        assert_eq!(found("back", &["var", "run/x"], &out, "var/back/x/ca"), ["run/x"]);
+    }
+
+    #[test]
+    fn links_that_lead_in_a_circle_come_to_an_end() {
+        assert_eq!(found("circle", &["x"], &[("x/a", "b"), ("x/b", "a")], "x/a"), ["x"]);
+        assert_eq!(found("deeper", &["x"], &[("x/a", "a/a")], "x/a"), ["x"]);
+    }
+
+    #[test]
+    fn how_names_are_found_may_be_said_later() {
+        let ini = "[plugin]\nclients = duo\n[duo]\nhost = api-1.duosecurity.com\nikey = DIXXXXXXXXXXXXXXXXXX\nskey = file:/d/s\n";
+        assert!(grants(ini).read.contains(Path::new("/etc")));
+        assert!(!grants("").read.contains(Path::new("/etc")));
     }
 }

@@ -1,7 +1,8 @@
 //! What is marked, and the search for it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE32_NOPAD, BASE64, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
 
@@ -94,16 +95,27 @@ impl Canaries {
         assert!(!home.store().is_dir() || has(home.store().join("countersign.db")), "the store was searched");
     }
 
-    /// In nothing that others can see of a process.
+    /// In nothing that others can see of a process, which runs.
     #[track_caller]
     pub fn absent_from_process(&self, pid: u32) {
-        for thread in ["", "task/"] {
-            let threads = if thread.is_empty() { vec![pid.to_string()] } else { names(&format!("/proc/{pid}/task")) };
-            for id in threads {
-                let place = if thread.is_empty() { format!("/proc/{pid}") } else { format!("/proc/{pid}/task/{id}") };
-                for file in ["cmdline", "environ", "comm", "status", "maps", "wchan", "stat"] {
-                    let content = fs::read(format!("{place}/{file}")).unwrap_or_default();
-                    self.absent(&format!("{place}/{file}"), &content);
+        let whole = format!("/proc/{pid}");
+        let threads = names(&format!("{whole}/task")).into_iter().map(|id| format!("{whole}/task/{id}"));
+        for place in std::iter::once(whole.clone()).chain(threads) {
+            for file in ["cmdline", "environ", "comm", "status", "maps", "wchan", "stat"] {
+                let name = format!("{place}/{file}");
+                let read = fs::read(&name);
+                // A thread may end meanwhile; its memory is that of the whole, and goes first.
+                let is_part = place != whole;
+                if is_part && !Path::new(&place).exists() {
+                    break;
+                }
+                match read {
+                    // It may have been started without any variable.
+                    Ok(content) if is_part || file == "environ" || !content.is_empty() => self.absent(&name, &content),
+                    // Closed to its own user. Root is shown it.
+                    Err(error)
+                        if error.kind() == ErrorKind::PermissionDenied && ["environ", "maps"].contains(&file) => {}
+                    read => panic!("{name} was not searched: {read:?}"),
                 }
             }
         }

@@ -710,6 +710,12 @@ impl Gateway {
         self.child.wait().unwrap()
     }
 
+    /// Waits for the end of the process, and says how that came.
+    pub fn death(mut self) -> ExitStatus {
+        self.stderr.recv_timeout(PATIENCE).expect("the end of the process");
+        self.child.wait().unwrap()
+    }
+
     /// Ends the input; gives what was not received yet, and how the process ended.
     pub fn end(mut self) -> (Vec<Answer>, Finished) {
         drop(self.input.take());
