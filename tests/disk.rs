@@ -265,6 +265,25 @@ fn a_store_that_is_replaced_under_a_process_is_served_by_the_next_one() {
     assert_eq!(home.ask_one(&attempt(1, &second.user.0, &second.user.1.fresh_code())).told(), "accept");
 }
 
+#[test]
+fn a_store_that_a_link_leads_to_is_replaced_by_another_link() {
+    let home = Home::init();
+    let mut pairs = Pair::enrol(&home, 2);
+    let (one, two, link) = ["one", "two", "link"].map(|name| home.store().with_file_name(name)).into();
+    fs::create_dir(&one).unwrap();
+    fs::rename(home.store(), one.join("store")).unwrap();
+    fs::create_dir(&two).unwrap();
+    copy_store(&one.join("store"), &two.join("store"));
+    std::os::unix::fs::symlink("one", &link).unwrap();
+    home.set("plugin", "store", "link/store");
+    let mut gateway = Gateway::start(&home);
+    let first = pairs.next().unwrap();
+    assert_eq!(gateway.ask(&attempt(1, &first.user.0, &first.user.1.fresh_code())).told(), "accept");
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("two", &link).unwrap();
+    assert_orphaned(gateway, &pairs.next().unwrap(), "another link");
+}
+
 fn assert_orphaned(mut gateway: Gateway, pair: &Pair, what: &str) {
     let (user, phone) = &pair.user;
     let answer = gateway.ask(&attempt("late", user, &phone.fresh_code()));

@@ -712,3 +712,40 @@ fn without_a_socket_of_systemd_none_is_served() {
     assert_eq!(done.status, Some(70));
     assert!(done.stderr.contains("is not a socket"), "{}", done.stderr);
 }
+
+/// It goes with a guess half decided: what is written for it is no reason for others to wait.
+#[test]
+fn a_gateway_that_goes_leaves_the_store_to_others() {
+    let phone = Phone::new(1);
+    let home = Home::with(&[("alice", &phone)]);
+    home.set("plugin", "deadline", "20");
+    let service = Service::start(&home);
+    let guess =
+        |n: usize| request(n, &format!("nobody{n}"), json!({"key_value_pairs": {"otp": "000000"}, "client_ip": null}));
+    for n in 0..40 {
+        let mut line = service.connect();
+        let both = format!("{}\n{}\n", json!({"type": "hello", "id": 1}), guess(n));
+        line.stream.write_all(both.as_bytes()).unwrap();
+        drop(line);
+        // Without a word of it: the store is held, if at all, by whoever has gone.
+        home.run(&["unlock", "nobody"], "");
+    }
+    assert_eq!(home.ask_one(&attempt(1, "alice", &phone.fresh_code())).told(), "accept");
+    service.end().ok();
+}
+
+#[test]
+fn a_store_that_is_gone_ends_every_conversation_and_each_has_its_answers() {
+    let phone = Phone::new(1);
+    let home = Home::with(&[("alice", &phone)]);
+    let service = Service::start(&home);
+    let (mut first, mut idle) = (service.connect(), service.connect());
+    assert_eq!(first.ask(&attempt(1, "alice", &phone.fresh_code())).told(), "accept");
+    assert_eq!(idle.ask(&attempt(1, "nobody", "000000")).code(), "not_enrolled");
+    fs::rename(home.store(), home.dir().join("elsewhere")).unwrap();
+    let told = first.ask(&attempt(2, "alice", &phone.fresh_code())).told();
+    assert_eq!(told, "internal_error/store_failed");
+    assert!(first.next().is_none() && idle.next().is_none());
+    let (_, finished) = service.gateway.wait();
+    assert_eq!(finished.status, Some(70), "{finished:?}");
+}

@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rig::okta::Okta;
 use rig::services::program;
@@ -220,11 +221,17 @@ fn a_process_that_stays_tells_its_figures_while_it_serves() {
     // Who comes second does not take the socket away.
     let mut second = Gateway::start(&home);
     second.sync();
-    wait_until("the second one is told so", || home.log().contains("socket cannot be listened at"));
+    // Its figures are in the file by the time it has listened for the first time, and nothing was said of it.
+    let before = fs::symlink_metadata(&socket).unwrap().ino();
+    wait_until("the second one counts", || sum(&read(&file), "countersign_processes_total") == 3.0);
+    assert_eq!(get(&socket, "GET /metrics HTTP/1.1\r\n\r\n").0, "HTTP/1.1 200 OK");
+    assert_eq!(fs::symlink_metadata(&socket).unwrap().ino(), before);
+    gateway.end().1.ok();
+    // It answers there once the first one has ended.
+    wait_until("the second one listens", || UnixStream::connect(&socket).is_ok());
     assert_eq!(get(&socket, "GET /metrics HTTP/1.1\r\n\r\n").0, "HTTP/1.1 200 OK");
     second.end().1.ok();
-    gateway.end().1.ok();
-    assert!(!socket.exists());
+    assert!(!socket.exists() && !home.log().contains("cannot be listened at"));
     assert_eq!(sum(&read(&file), "countersign_processes_total"), 3.0);
 }
 
@@ -310,4 +317,30 @@ fn the_rules_for_alerts_are_right_and_raise_what_they_say() {
     };
     let (asked, known) = (told(&text), told(&docs));
     assert!(asked.len() > 5 && asked.iter().all(|name| known.contains(name)), "{asked:?} {known:?}");
+}
+
+/// Somebody's socket in our place whose queue is full: who connects to it waits for as long as nobody accepts.
+#[test]
+fn a_socket_at_which_nobody_accepts_holds_up_no_verdict() {
+    let phone = Phone::new(1);
+    let (home, _) = home(&phone);
+    let socket = home.dir().join("metrics.sock");
+    home.set("metrics", "socket", socket.to_str().unwrap());
+    let listener =
+        rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&listener, &rustix::net::SocketAddrUnix::new(&socket).unwrap()).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let _filling = UnixStream::connect(&socket).unwrap();
+    let mut gateway = Gateway::start(&home);
+    let began = Instant::now();
+    let mut id = 0;
+    // For longer than it takes until it looks at the socket.
+    while began.elapsed() < Duration::from_millis(2500) {
+        id += 1;
+        let stranger = json!({"client_ip": null, "key_value_pairs": {"otp": "000000"}});
+        assert_eq!(gateway.ask(&request(id, &format!("user{id}"), stranger)).code(), "not_enrolled");
+        thread::sleep(Duration::from_millis(20));
+    }
+    gateway.end().1.ok();
+    assert!(socket.exists(), "it is not ours");
 }

@@ -743,3 +743,26 @@ fn a_reader_who_does_not_read_cannot_keep_a_process_from_ending() {
     flood.join().unwrap();
     drop(output);
 }
+
+#[test]
+fn a_gateway_that_asks_without_a_pause_does_not_keep_it_from_ending() {
+    let home = Home::init();
+    let mut gateway = Gateway::start(&home);
+    let mut input = gateway.take_input();
+    let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_over = std::sync::Arc::clone(&ended);
+    let flood = std::thread::spawn(move || {
+        let line = format!("{}\n", json!({"type": "authenticate", "id": 1, "protocol": "ssh", "gateway_user": "a"}))
+            .repeat(100);
+        while !is_over.load(std::sync::atomic::Ordering::Relaxed) && input.write_all(line.as_bytes()).is_ok() {}
+    });
+    for _ in 0..500 {
+        assert!(gateway.line().is_some());
+    }
+    gateway.signal("TERM");
+    // It says what is said to what it has read, and no more.
+    while gateway.line().is_some() {}
+    ended.store(true, std::sync::atomic::Ordering::Relaxed);
+    flood.join().unwrap();
+    assert_eq!(gateway.wait().1.status, Some(0));
+}

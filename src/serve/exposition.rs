@@ -32,6 +32,9 @@ const ASKING: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(2);
 const REQUEST: usize = 8 * 1024;
 
+/// How often it is looked whether the file is written.
+const SETTLES: Duration = Duration::from_millis(5);
+
 type Written = Result<Counts, (Counts, io::Error)>;
 
 /// The figures of a process that serves.
@@ -221,9 +224,12 @@ async fn answer(mut stream: UnixStream, metrics: Rc<Metrics>) {
     .await;
 }
 
-/// Looks what other processes have added to the file, where nothing of ours is on its way into it.
+/// Looks what other processes have added to the file, once nothing of ours is on its way into it.
 async fn look(metrics: &Metrics) {
-    let Some(file) = metrics.file.clone().filter(|_| metrics.is_settled()) else { return };
+    let Some(file) = metrics.file.clone() else { return };
+    while !metrics.is_settled() {
+        sleep(SETTLES).await;
+    }
     if let Ok(Ok(found)) = spawn_blocking(move || read(&file)).await
         && metrics.is_settled()
     {
