@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 
+use crate::rig::nobody::is_root;
 use crate::rig::{Gateway, Home, Phone, attempt, request};
 
 /// How many requests of each kind there are.
@@ -35,6 +36,10 @@ fn inventory(pid: u32) -> BTreeMap<u32, (String, bool)> {
 
 #[test]
 fn no_descriptor_is_left_behind_and_none_goes_on_to_programs() {
+    if !is_root() {
+        println!("skipped: only root sees the descriptors of a process that is closed to its own user");
+        return;
+    }
     let phone = Phone::new(1);
     let home = Home::with(&[("alice", &phone)]);
     for option in ["failures", "source_failures"] {

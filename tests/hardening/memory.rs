@@ -28,11 +28,7 @@ fn limit_raised() -> Vec<String> {
 
 /// Whether any program at all dumps core in `grounds`.
 fn dumps(grounds: &Path) -> bool {
-    let status = raised().args(["sh", "-c", "kill -QUIT $$"]).current_dir(grounds).status().unwrap();
-    if !status.core_dumped() {
-        println!("skipped: no program dumps core here; see: ulimit -Hc; /proc/sys/kernel/core_pattern");
-    }
-    status.core_dumped()
+    raised().args(["sh", "-c", "kill -QUIT $$"]).current_dir(grounds).status().unwrap().core_dumped()
 }
 
 /// The limit is not ours to lower: by it, programs that are run would dump none either.
@@ -41,7 +37,9 @@ fn a_signal_that_dumps_core_dumps_none_whatever_the_limit() {
     let home = Home::init();
     let measure = home.dir().parent().unwrap().join("measure");
     fs::create_dir(&measure).unwrap();
-    dumps(&measure);
+    if !dumps(&measure) {
+        println!("skipped in part: no program dumps core here; see: ulimit -Hc; /proc/sys/kernel/core_pattern");
+    }
     for signal in ["QUIT", "ABRT", "SYS", "XCPU"] {
         let grounds = home.dir().parent().unwrap().join(signal);
         fs::create_dir(&grounds).unwrap();
