@@ -61,6 +61,9 @@ const ONE_SHOT: Duration = Duration::from_secs(1);
 /// How long what is left to do may go on after the last answer.
 const CHORES: Duration = Duration::from_secs(4);
 
+/// How long requests are worked on before the runtime looks what else there is.
+const AT_A_STRETCH: Duration = Duration::from_millis(10);
+
 /// How many verdicts share one commit at most: those that wait for it longest wait for all of them.
 const GATHERED: usize = 256;
 
@@ -150,8 +153,13 @@ async fn converse(serving: Serving<'_>, setting: Setting, input: Stream, output:
         told_in_flight: 0,
         serving,
     };
+    let mut yielded = Instant::now();
     loop {
-        // A gateway that asks without a pause keeps nobody from being heard.
+        // A gateway that asks without a pause keeps nobody from being heard: signals and time come through the runtime.
+        if yielded.elapsed() > AT_A_STRETCH {
+            tokio::task::yield_now().await;
+            yielded = Instant::now();
+        }
         if let Err(error) = server.heed(&mut signals) {
             server.failure = Some(error);
             break;

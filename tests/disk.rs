@@ -3,11 +3,7 @@
 //!
 //! `COUNTERSIGN_CALLS=all` has every system call of a verdict fail, instead of those that reach the disk.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test ends where its helpers fail, and says what it did"
-)]
+#![expect(clippy::unwrap_used, reason = "a test ends where its helpers fail, and says what it did")]
 
 #[expect(dead_code, reason = "no test uses all of the rig")]
 mod rig;
