@@ -54,7 +54,7 @@ impl LdapDirectory {
         until: Instant,
     ) -> Result<Option<LdapSearchResultEntry>, DirectoryError> {
         // Directories pass over what is not seen in a name: no entry of somebody else may be found by that.
-        if Subscriber::enrollable(user).is_err() {
+        if Subscriber::presentable(user).is_err() {
             return Ok(None);
         }
         let filter = self.server.settings.user_filter.fill(user, "");
@@ -141,7 +141,7 @@ impl LdapDirectory {
             return Ok(None);
         };
         // Somebody is let in under this name.
-        match Subscriber::enrollable(&value) {
+        match Subscriber::presentable(&value) {
             Ok(_) => Ok(Some(value)),
             Err(why) => Err(unusable(attribute, why)),
         }

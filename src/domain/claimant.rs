@@ -42,9 +42,20 @@ impl Subscriber {
     /// The canonical form of `name` where it may be enrolled.
     ///
     /// # Errors
-    /// Says what is wrong with the name: empty, longer than [`NAME_LIMIT`] bytes, holding characters that are not seen, or ending
-    /// with a dot.
+    /// As for [`Subscriber::presentable`], and where it ends with a dot: it would share its count with another one.
     pub fn enrollable(name: &str) -> Result<Self, &'static str> {
+        let subscriber = Self::presentable(name)?;
+        if subscriber.0.ends_with('.') {
+            return Err("ends with a dot, which some services take for no part of a name");
+        }
+        Ok(subscriber)
+    }
+
+    /// The canonical form of `name` where others may be asked about it.
+    ///
+    /// # Errors
+    /// Says what is wrong with the name: empty, longer than [`NAME_LIMIT`] bytes, or holding characters that are not seen.
+    pub fn presentable(name: &str) -> Result<Self, &'static str> {
         let subscriber = Self::canonical(name);
         if subscriber.0.is_empty() {
             return Err("is empty");
@@ -54,9 +65,6 @@ impl Subscriber {
         }
         if subscriber.0.chars().any(is_deceptive) {
             return Err("holds control or invisible characters");
-        }
-        if subscriber.0.ends_with('.') {
-            return Err("ends with a dot, which some services take for no part of a name");
         }
         Ok(subscriber)
     }

@@ -274,7 +274,7 @@ pub fn outcome_word(outcome: &Outcome) -> &'static str {
 /// Whether a service can be asked for somebody of this name.
 pub fn sendable_name(story: &Story<'_>, section: &str) -> Result<(), End> {
     let name = &story.identity.0;
-    match Subscriber::enrollable(name) {
+    match Subscriber::presentable(name) {
         Ok(_) => Ok(()),
         // A service may know somebody whose name is nothing but blanks.
         Err(_) if !name.is_empty() && name.len() <= NAME_LIMIT && name.bytes().all(|byte| byte == b' ') => Ok(()),

@@ -213,7 +213,7 @@ fn named(name: &str) -> Result<Subscriber, &'static str> {
     if name.chars().any(is_deceptive) {
         return Err("holds control or invisible characters");
     }
-    Subscriber::enrollable(name)
+    Subscriber::presentable(name)
 }
 
 /// Text of a service that the claimant sees: its lines and columns, with what cannot be seen in them made visible. Nothing is cut, as
