@@ -121,7 +121,7 @@ impl Exposition {
         self.listening = match bind(&path).await {
             Ok((listener, made)) => Listening::At(listener, made),
             // Another process of this configuration answers there: this one does when that has ended.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Listening::From(Instant::now() + EVERY),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Listening::From(clock::after(EVERY)),
             Err(error) => {
                 tracing::warn!(error = %error, "[metrics] socket cannot be listened at");
                 Listening::No
