@@ -219,7 +219,7 @@ async fn converse(serving: Serving<'_>, setting: Setting, input: Stream, output:
     }
     server.end_exposition().await;
     server.serving.engine.hang_up(server.conversation, Instant::now());
-    if !server.failure.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+    if server.failure.as_ref().is_none_or(|error| error.kind() != io::ErrorKind::TimedOut) {
         server.finish_chores().await;
     }
     match server.failure {

@@ -306,7 +306,7 @@ fn tally(row: &Row) -> Result<Tally, Error> {
 
 /// Forgets many of the rows that have run out, one time in 16 by the `byte` of a hash.
 async fn forget_expired(tx: &Transaction<'_>, byte: Option<&u8>, now: UnixTime) -> Result<(), Error> {
-    if !byte.is_some_and(|byte| byte % 16 == 1) {
+    if byte.is_none_or(|byte| byte % 16 != 1) {
         return Ok(());
     }
     for lasting in [STRANGER, ENROLLED, SOURCE, KNOWN] {
