@@ -16,6 +16,8 @@ use crate::policy::throttle::{Place as KnownPlace, Rule, Tally, Turn};
 use crate::store::columns::{Key, PLACES, Waits, counted, key, known_at, known_key, known_range};
 use crate::store::{Counter, Credit, Limits, Origin, Ruling, UnlockKey};
 
+// Rows of one subscriber are found by their keys: `+lasting` keeps SQLite from looking through all that are known instead.
+
 /// How many rows that have run out are forgotten with each write.
 const SWEEP: u32 = 16;
 
@@ -113,7 +115,7 @@ impl Tallies {
         let key = known_key(&self.salt, &origin.subscriber, source);
         let (first, last) = known_range(&self.salt, &origin.subscriber);
         let mut statement = connection.prepare_cached(
-            "SELECT failures, last, expires, key FROM throttle WHERE key BETWEEN ?1 AND ?2 AND lasting = ?3",
+            "SELECT failures, last, expires, key FROM throttle WHERE key BETWEEN ?1 AND ?2 AND +lasting = ?3",
         )?;
         let all: Vec<(Key, KnownPlace)> = statement
             .query_map(params![first, last, KNOWN], |row| Ok((row.get(3)?, place(row)?)))?
@@ -158,11 +160,14 @@ impl Tallies {
             connection
                 .prepare_cached(
                     "DELETE FROM throttle WHERE key IN
-                     (SELECT key FROM throttle WHERE key BETWEEN ?1 AND ?2 AND lasting = ?3 AND key <> ?4
+                     (SELECT key FROM throttle WHERE key BETWEEN ?1 AND ?2 AND +lasting = ?3 AND key <> ?4
                       ORDER BY failures > 0 DESC, expires DESC LIMIT -1 OFFSET ?5)",
                 )?
                 .execute(params![first, last, KNOWN, key, PLACES.saturating_sub(1)])?;
-            forget_expired(connection, charged.last)?;
+            // The first half of the key is the subscriber's.
+            if key.last().is_some_and(|byte| byte % 16 == 1) {
+                forget_expired(connection, charged.last)?;
+            }
         }
         Ok(())
     }
@@ -170,7 +175,7 @@ impl Tallies {
     /// Forgets where `subscriber` succeeded.
     pub fn forget_known(&self, connection: &Connection, subscriber: &Subscriber) -> rusqlite::Result<()> {
         let (first, last) = known_range(&self.salt, subscriber);
-        let statement = "DELETE FROM throttle WHERE key BETWEEN ?1 AND ?2 AND lasting = ?3";
+        let statement = "DELETE FROM throttle WHERE key BETWEEN ?1 AND ?2 AND +lasting = ?3";
         connection.execute(statement, params![first, last, KNOWN]).map(drop)
     }
 
@@ -188,7 +193,7 @@ impl Tallies {
             // They stay known where they are.
             let (first, last) = known_range(&self.salt, subscriber);
             let statement =
-                "UPDATE throttle SET failures = 0 WHERE key BETWEEN ?1 AND ?2 AND lasting = ?3 AND failures > 0";
+                "UPDATE throttle SET failures = 0 WHERE key BETWEEN ?1 AND ?2 AND +lasting = ?3 AND failures > 0";
             had |= connection.execute(statement, params![first, last, KNOWN])? > 0;
         }
         Ok(had)
