@@ -2,18 +2,18 @@
 //! socket. No request waits for either.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use rustix::fs::Mode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, sleep_until, timeout};
 
+use super::socket::Made;
 use crate::clock;
 use crate::metrics::{Counts, Metrics, add_to, read};
 
@@ -53,13 +53,6 @@ enum Listening {
     No,
     From(Instant),
     At(UnixListener, Made),
-}
-
-/// The socket that this process made.
-struct Made {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
 }
 
 impl Exposition {
@@ -132,11 +125,8 @@ impl Exposition {
 
 impl Drop for Exposition {
     fn drop(&mut self) {
-        if let Listening::At(_, Made { path, device, inode }) = &self.listening
-            && std::fs::symlink_metadata(path).is_ok_and(|there| there.dev() == *device && there.ino() == *inode)
-        {
-            // Where it stays, whoever comes next finds a socket at which nobody listens, and takes it.
-            let _ = std::fs::remove_file(path);
+        if let Listening::At(_, made) = &self.listening {
+            made.remove();
         }
     }
 }
@@ -188,12 +178,9 @@ async fn bind(path: &Path) -> io::Result<(UnixListener, Made)> {
             return Err(io::ErrorKind::AddrInUse.into());
         }
     }
-    // For its owner and group. A file that a thread makes at this moment has its mode set when it is whole.
-    let before = rustix::process::umask(Mode::from_raw_mode(0o117));
-    let bound = UnixListener::bind(path);
-    rustix::process::umask(before);
-    let there = std::fs::symlink_metadata(path)?;
-    Ok((bound?, Made { path: path.to_owned(), device: there.dev(), inode: there.ino() }))
+    let (listener, made) = Made::make(path)?;
+    listener.set_nonblocking(true)?;
+    Ok((UnixListener::from_std(listener)?, made))
 }
 
 /// Answers one request (RFC 9112): the figures to `GET /metrics`, and nothing else to anybody.

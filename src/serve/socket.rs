@@ -49,10 +49,36 @@ pub struct Socket {
     made: Option<Made>,
 }
 
-struct Made {
+/// A socket that this process made.
+pub struct Made {
     path: PathBuf,
     device: u64,
     inode: u64,
+}
+
+impl Made {
+    /// Makes a socket at `path`, where there is nothing, for its owner and group.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn make(path: &Path) -> io::Result<(UnixListener, Self)> {
+        // A file that another thread makes at this moment has its mode set when it is whole.
+        let before = rustix::process::umask(MASK);
+        let bound = UnixListener::bind(path);
+        rustix::process::umask(before);
+        let listener = bound?;
+        let there = std::fs::symlink_metadata(path)?;
+        Ok((listener, Self { path: path.to_owned(), device: there.dev(), inode: there.ino() }))
+    }
+
+    /// Takes it away, where it still is the one that was made.
+    pub fn remove(&self) {
+        let is_ours = |there: std::fs::Metadata| there.dev() == self.device && there.ino() == self.inode;
+        if std::fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
+            // One that stays is replaced by the next process.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Socket {
@@ -76,13 +102,7 @@ impl Socket {
             File::options().write(true).create(true).truncate(false).mode(0o600).custom_flags(no_link).open(&lock);
         let _turn = turn(opened.map_err(|error| SocketError::Io { path: lock.clone(), error })?, &lock).await?;
         remove_left(path).await?;
-        // Nothing else runs yet in this process that makes files.
-        let before = rustix::process::umask(MASK);
-        let bound = UnixListener::bind(path);
-        rustix::process::umask(before);
-        let listener = bound.map_err(failed)?;
-        let there = std::fs::symlink_metadata(path).map_err(failed)?;
-        let made = Made { path: path.to_owned(), device: there.dev(), inode: there.ino() };
+        let (listener, made) = Made::make(path).map_err(failed)?;
         Ok(Self { listener, made: Some(made) })
     }
 
@@ -107,11 +127,8 @@ impl Socket {
 
     /// Takes the socket away, where this process made it and it still is the one that it made.
     pub fn remove(&self) {
-        let Some(Made { path, device, inode }) = &self.made else { return };
-        let is_ours = |there: std::fs::Metadata| there.dev() == *device && there.ino() == *inode;
-        if std::fs::symlink_metadata(path).is_ok_and(is_ours) {
-            // One that stays is replaced by the next process.
-            let _ = std::fs::remove_file(path);
+        if let Some(made) = &self.made {
+            made.remove();
         }
     }
 }
