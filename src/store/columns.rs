@@ -49,7 +49,7 @@ pub fn known_key(salt: &[u8; 16], subscriber: &Subscriber, source: &str) -> Key 
 }
 
 /// At how many sources a subscriber is known at most: those of the latest successes, and those where failures are counted.
-pub const PLACES: u32 = 16;
+pub const PLACES: u8 = 16;
 
 /// The first and the last key that a known source of `subscriber` can have.
 pub fn known_range(salt: &[u8; 16], subscriber: &Subscriber) -> (Key, Key) {

@@ -21,6 +21,9 @@ use crate::store::{Counter, Credit, Limits, Origin, Ruling, UnlockKey};
 /// How many rows that have run out are forgotten with each write.
 const SWEEP: u32 = 16;
 
+/// Forgets one row.
+const FORGET: &str = "DELETE FROM throttle WHERE key = ?1";
+
 /// What a row is about, in the column `lasting`: whose rows are forgotten beyond a number, and whose are not.
 const STRANGER: u8 = 0;
 const ENROLLED: u8 = 1;
@@ -113,16 +116,19 @@ impl Tallies {
     ) -> rusqlite::Result<Option<(Key, Tally)>> {
         let Some((known, source)) = known_at(&self.limits, origin) else { return Ok(None) };
         let key = known_key(&self.salt, &origin.subscriber, source);
-        let (first, last) = known_range(&self.salt, &origin.subscriber);
-        let mut statement = connection.prepare_cached(
-            "SELECT failures, last, expires, key FROM throttle WHERE key BETWEEN ?1 AND ?2 AND +lasting = ?3",
-        )?;
-        let all: Vec<(Key, KnownPlace)> = statement
-            .query_map(params![first, last, KNOWN], |row| Ok((row.get(3)?, place(row)?)))?
-            .collect::<Result<_, _>>()?;
+        let all = self.known(connection, &origin.subscriber)?;
         let own = all.iter().find(|(other, _)| *other == key).map(|(_, place)| *place);
         let heard = own.and_then(|own| known.heard(own, all.iter().map(|(_, place)| *place), now));
         Ok(heard.map(|tally| (key, tally)))
+    }
+
+    /// What is remembered of each source at which `subscriber` succeeded.
+    fn known(&self, connection: &Connection, subscriber: &Subscriber) -> rusqlite::Result<Vec<(Key, KnownPlace)>> {
+        let (first, last) = known_range(&self.salt, subscriber);
+        let mut statement = connection.prepare_cached(
+            "SELECT failures, last, expires, key FROM throttle WHERE key BETWEEN ?1 AND ?2 AND +lasting = ?3",
+        )?;
+        statement.query_map(params![first, last, KNOWN], |row| Ok((row.get(3)?, place(row)?)))?.collect()
     }
 
     /// Remembers where a subscriber succeeded, and takes back there what may have been counted there; `charged` is the
@@ -140,34 +146,34 @@ impl Tallies {
             return Ok(());
         }
         let key = known_key(&self.salt, &origin.subscriber, source);
-        let stored = connection
-            .prepare_cached("SELECT failures, last, expires FROM throttle WHERE key = ?1")?
-            .query_row(params![key], place)
-            .optional()?;
+        let mut all = self.known(connection, &origin.subscriber)?;
+        let stored = all.iter().find(|(other, _)| *other == key).map(|(_, place)| *place);
         let next = match credit {
             Credit::Success => known.succeeded(stored, may_be_there, charged.last),
             Credit::Refund => stored.map(|place| known.refunded(place)),
         };
         let Some(KnownPlace { tally, expires }) = next else { return Ok(()) };
-        connection
-            .prepare_cached(
-                "INSERT INTO throttle (key, failures, last, lasting, expires) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (key) DO UPDATE SET failures = excluded.failures, expires = excluded.expires",
-            )?
-            .execute(params![key, tally.failures, integer(tally.last), KNOWN, integer(expires)])?;
-        if stored.is_none() {
-            let (first, last) = known_range(&self.salt, &origin.subscriber);
+        if stored.is_some() {
             connection
-                .prepare_cached(
-                    "DELETE FROM throttle WHERE key IN
-                     (SELECT key FROM throttle WHERE key BETWEEN ?1 AND ?2 AND +lasting = ?3 AND key <> ?4
-                      ORDER BY failures > 0 DESC, expires DESC LIMIT -1 OFFSET ?5)",
-                )?
-                .execute(params![first, last, KNOWN, key, PLACES.saturating_sub(1)])?;
-            // The first half of the key is the subscriber's.
-            if key.last().is_some_and(|byte| byte % 16 == 1) {
-                forget_expired(connection, charged.last)?;
-            }
+                .prepare_cached("UPDATE throttle SET failures = ?2, expires = ?3 WHERE key = ?1")?
+                .execute(params![key, tally.failures, integer(expires)])?;
+            return Ok(());
+        }
+        connection.prepare_cached("INSERT INTO throttle VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
+            key,
+            tally.failures,
+            integer(tally.last),
+            KNOWN,
+            integer(expires)
+        ])?;
+        // Those whose failures still count stay, and then those that were used last.
+        all.sort_by_key(|(_, place)| std::cmp::Reverse((place.tally.failures > 0, place.expires)));
+        for (surplus, _) in all.iter().skip(usize::from(PLACES.saturating_sub(1))) {
+            connection.prepare_cached(FORGET)?.execute(params![surplus])?;
+        }
+        // The first half of the key is the subscriber's.
+        if key.last().is_some_and(|byte| byte % 16 == 1) {
+            forget_expired(connection, charged.last)?;
         }
         Ok(())
     }
@@ -187,7 +193,7 @@ impl Tallies {
                 UnlockKey::Source(source) => key(&self.salt, Limit::Source, counter, source),
             };
             had |= self.open.borrow_mut().remove(&key).is_some();
-            had |= connection.execute("DELETE FROM throttle WHERE key = ?1", params![key])? > 0;
+            had |= connection.execute(FORGET, params![key])? > 0;
         }
         if let UnlockKey::Subscriber(subscriber) = whose {
             // They stay known where they are.
@@ -210,7 +216,7 @@ impl Tallies {
             match entry.now {
                 Some(tally) if tally.failures > 0 => self.put(connection, key, entry, tally)?,
                 Some(_) | None if entry.stored.is_some() => {
-                    connection.prepare_cached("DELETE FROM throttle WHERE key = ?1")?.execute(params![key])?;
+                    connection.prepare_cached(FORGET)?.execute(params![key])?;
                 }
                 Some(_) | None => {}
             }
