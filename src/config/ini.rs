@@ -132,7 +132,7 @@ fn preface(text: &str, mistakes: &mut Mistakes) -> bool {
     if text.starts_with('\u{feff}') {
         mistakes.at_line(1, "the file begins with a byte-order mark; save it as UTF-8 without one");
     }
-    if text.contains('\r') && !text.contains('\n') {
+    if has_returns(text) && !text.contains('\n') {
         mistakes.at_line(1, "the lines end in carriage returns only; end them in line feeds");
         return false;
     }
@@ -155,17 +155,37 @@ fn default_section(sections: &[Section], is_default: impl Fn(&str) -> bool, mist
     }
 }
 
+/// The lines of `text`, as [`str::lines`] has them: most are comments, which every process that starts goes past.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let whole = rest;
+        if whole.is_empty() {
+            return None;
+        }
+        let end = memchr::memchr(b'\n', whole.as_bytes()).unwrap_or(whole.len());
+        let (line, behind) = whole.split_at_checked(end)?;
+        rest = behind.strip_prefix('\n').unwrap_or(behind);
+        let is_ended = behind.len() > rest.len();
+        Some(line.strip_suffix('\r').filter(|_| is_ended).unwrap_or(line))
+    })
+}
+
+fn has_returns(text: &str) -> bool {
+    memchr::memchr(b'\r', text.as_bytes()).is_some()
+}
+
 /// The lines as they stand, each either blank, a comment, `[section]` or `name = value`, nothing twice; and the text of
 /// those that say something.
 fn scan(text: &str, mistakes: &mut Mistakes) -> (Vec<Section>, String) {
     if !preface(text, mistakes) {
         return (Vec::new(), String::new());
     }
-    let returns = text.contains('\r');
+    let returns = has_returns(text);
     let mut said = String::new();
     let mut sections: Vec<Section> = Vec::new();
     let mut section_lines: HashMap<String, usize> = HashMap::new();
-    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+    for (index, line) in lines(text.trim_start_matches('\u{feff}')).enumerate() {
         let number = index + 1;
         // A lone carriage return may hide a line behind a comment.
         if !returns && line.starts_with(['#', ';']) {
@@ -268,6 +288,13 @@ mod tests {
         let values: Vec<_> = sections[0].entries.iter().map(|e| e.value.as_str()).collect();
         assert_eq!(values, ["https://h/p;v=1#x", "", "100%", "\"q\"", "ž", "a:b"]);
         assert_eq!(sections[0].name, "a b=c");
+    }
+
+    #[test]
+    fn lines_are_those_of_the_standard_library() {
+        for text in ["", "\n", "a", "a\n", "a\r\nb\r", "\r\n\r\n", "a\n\n\u{e9}b\n\r", "\ra\rb\n"] {
+            assert_eq!(lines(text).collect::<Vec<_>>(), text.lines().collect::<Vec<_>>(), "{text:?}");
+        }
     }
 
     #[test]
