@@ -5,7 +5,7 @@ use rustls::ClientConfig;
 use tokio_postgres::Error;
 use tokio_postgres::types::ToSql;
 
-use super::rows::{execute, integer, put, query_opt};
+use super::rows::{execute, integer, put, query_opt, run_all};
 use super::worker::Worker;
 use super::{PostgresStore, Where, meta, schema};
 use crate::domain::time::UnixTime;
@@ -61,9 +61,7 @@ impl Filling {
             if !is_claimed(tx, &claim).await? {
                 return Ok(false);
             }
-            for row in &rows.rows {
-                insert(tx, rows.table, row).await?;
-            }
+            run_all(rows.rows.iter().map(|row| insert(tx, rows.table, row))).await?;
             Ok(true)
         })?;
         if is_ours { Ok(()) } else { Err(taken_over()) }

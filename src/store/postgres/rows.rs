@@ -4,8 +4,12 @@
 //! was locked before anything was read. Where an engine isolates more than that, it may ask for the same again.
 
 use std::borrow::Cow;
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::future::Future;
 
 use deadpool_postgres::Transaction;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
@@ -26,6 +30,9 @@ const CHALLENGE: &str = "id, subscriber, purpose, binding, sealed, state, create
 
 /// How many guards there are.
 const GUARDS: i64 = 1024;
+
+/// How many statements are under way at once where there are many.
+const UNDER_WAY: usize = 64;
 
 /// What an operation found, where what it found may be nothing that this program wrote.
 pub type Found<T> = Result<Result<T, StoreError>, Error>;
@@ -52,6 +59,14 @@ pub async fn query_opt(
 ) -> Result<Option<Row>, Error> {
     let prepared = tx.prepare_cached(statement).await?;
     tx.query_opt(&prepared, parameters).await
+}
+
+/// Runs all of `statements`, many under way at once: a connection sends the next without waiting for the answer to the last.
+pub async fn run_all(
+    statements: impl IntoIterator<Item = impl Future<Output = Result<(), Error>>>,
+) -> Result<(), Error> {
+    let all = stream::iter(statements).map(Ok);
+    all.try_for_each_concurrent(UNDER_WAY, |statement| statement).await
 }
 
 /// `text` as the database takes it: it has no character NUL. Different texts stay different.
@@ -161,21 +176,30 @@ pub async fn consume_step(
 /// Enrols each of `new` with the hashes of its recovery codes, or none of them.
 pub async fn add(tx: &Transaction<'_>, new: &[(Authenticator, Vec<Vec<u8>>)]) -> Result<Added, Error> {
     guard(tx, new.iter().map(|(authenticator, _)| authenticator.subscriber.as_str())).await?;
-    for (at, (authenticator, _)) in new.iter().enumerate() {
-        let same =
-            |other: &Authenticator| other.subscriber == authenticator.subscriber && other.label == authenticator.label;
-        let is_twice = new.iter().take(at).any(|(other, _)| same(other));
-        if is_twice || label_is_taken(tx, authenticator).await? {
+    let mut labels = HashSet::new();
+    for (authenticator, _) in new {
+        if !labels.insert((&authenticator.subscriber, &authenticator.label)) {
             return Ok(Added::LabelTaken);
         }
-        if authenticator.client == RECOVERY && is_enrolled(tx, &authenticator.subscriber, RECOVERY).await? {
-            return Ok(Added::NotFirst);
+    }
+    let refusal = Cell::new(None);
+    run_all(new.iter().map(async |(authenticator, _)| {
+        if label_is_taken(tx, authenticator).await? {
+            refusal.set(Some(Added::LabelTaken));
+        } else if authenticator.client == RECOVERY && is_enrolled(tx, &authenticator.subscriber, RECOVERY).await? {
+            refusal.set(Some(Added::NotFirst));
         }
+        Ok(())
+    }))
+    .await?;
+    if let Some(refusal) = refusal.into_inner() {
+        return Ok(refusal);
     }
-    for (authenticator, hashes) in new {
+    run_all(new.iter().map(async |(authenticator, hashes)| {
         insert(tx, authenticator).await?;
-        insert_hashes(tx, authenticator, hashes).await?;
-    }
+        insert_hashes(tx, authenticator, hashes).await
+    }))
+    .await?;
     Ok(Added::Yes)
 }
 
