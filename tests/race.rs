@@ -98,13 +98,13 @@ fn expected(words: &[(&str, usize)]) -> BTreeMap<String, usize> {
 fn of_many_processes_with_one_code_exactly_one_is_accepted() {
     for (ground, users) in grounds(rounds()) {
         let home = &ground.home;
-        println!("{}", ground.name);
         for (round, (user, phone)) in users.iter().enumerate() {
             let start = if round % 2 == 0 { Start::Cold } else { Start::Warm };
             let requests = vec![attempt(1, user, &phone.fresh_code()); PROCESSES];
             let told = tally(&race(home, &requests, start));
             assert_eq!(told, expected(&[("accept", 1), ("used_code", PROCESSES - 1)]), "round {round}, {start:?}");
         }
+        println!("{}: {} rounds of {PROCESSES} processes with one code: one accept in each", ground.name, users.len());
     }
 }
 
@@ -112,7 +112,6 @@ fn of_many_processes_with_one_code_exactly_one_is_accepted() {
 fn of_many_requests_with_one_code_in_one_process_exactly_one_is_accepted() {
     for (ground, users) in grounds(rounds()) {
         let home = &ground.home;
-        println!("{}", ground.name);
         let mut gateway = Gateway::start(home);
         for (round, (user, phone)) in users.iter().enumerate() {
             let code = phone.fresh_code();
@@ -122,6 +121,11 @@ fn of_many_requests_with_one_code_in_one_process_exactly_one_is_accepted() {
             assert_eq!(tally(&answers), expected(&[("accept", 1), ("used_code", PROCESSES - 1)]), "round {round}");
         }
         gateway.end().1.ok();
+        println!(
+            "{}: {} rounds of {PROCESSES} requests with one code in one process: one accept in each",
+            ground.name,
+            users.len()
+        );
     }
 }
 
@@ -129,7 +133,6 @@ fn of_many_requests_with_one_code_in_one_process_exactly_one_is_accepted() {
 fn of_many_requests_with_one_code_in_several_processes_exactly_one_is_accepted() {
     for (ground, users) in grounds(rounds()) {
         let home = &ground.home;
-        println!("{}", ground.name);
         let mut gateways: Vec<_> = (0..8).map(|_| Gateway::start(home)).collect();
         for (round, (user, phone)) in users.iter().enumerate() {
             let code = phone.fresh_code();
@@ -144,6 +147,11 @@ fn of_many_requests_with_one_code_in_several_processes_exactly_one_is_accepted()
         for gateway in gateways {
             gateway.end().1.ok();
         }
+        println!(
+            "{}: {} rounds of 64 requests with one code in 8 processes: one accept in each",
+            ground.name,
+            users.len()
+        );
     }
 }
 
@@ -151,7 +159,6 @@ fn of_many_requests_with_one_code_in_several_processes_exactly_one_is_accepted()
 fn of_many_guesses_at_one_subscriber_as_many_are_heard_as_are_free_and_one() {
     for (ground, users) in grounds(rounds()) {
         let home = &ground.home;
-        println!("{}", ground.name);
         home.set("throttle", "failures", "5");
         for (round, (user, phone)) in users.iter().enumerate() {
             let start = if round % 2 == 0 { Start::Cold } else { Start::Warm };
@@ -163,6 +170,11 @@ fn of_many_guesses_at_one_subscriber_as_many_are_heard_as_are_free_and_one() {
             // Nobody is heard any more, not with the right code either.
             assert_eq!(home.ask_one(&attempt(1, user, &phone.fresh_code())).code(), "throttled");
         }
+        println!(
+            "{}: {} rounds of 32 processes that guess at one subscriber: 6 heard in each",
+            ground.name,
+            users.len()
+        );
     }
 }
 
@@ -170,7 +182,6 @@ fn of_many_guesses_at_one_subscriber_as_many_are_heard_as_are_free_and_one() {
 fn of_many_guesses_from_one_address_as_many_are_heard_as_are_free_and_one() {
     for (ground, _) in grounds(1) {
         let home = &ground.home;
-        println!("{}", ground.name);
         home.set("throttle", "source_failures", "9");
         for round in 0..rounds().div_ceil(2) {
             let guess = |n: usize| {
@@ -195,7 +206,6 @@ fn recovery_codes(home: &Home, user: &str) -> Vec<String> {
 fn of_many_processes_with_one_recovery_code_exactly_one_is_accepted() {
     for (ground, users) in grounds(rounds().div_ceil(2)) {
         let home = &ground.home;
-        println!("{}", ground.name);
         for (round, (user, _)) in users.iter().enumerate() {
             let start = if round % 2 == 0 { Start::Cold } else { Start::Warm };
             let code = recovery_codes(home, user).remove(0);
@@ -203,6 +213,11 @@ fn of_many_processes_with_one_recovery_code_exactly_one_is_accepted() {
             let accepts = answers.iter().filter(|answer| answer.verdict() == "accept").count();
             assert_eq!(accepts, 1, "round {round}, {start:?}: {:?}", tally(&answers));
         }
+        println!(
+            "{}: {} rounds of {PROCESSES} processes with one recovery code: one accept in each",
+            ground.name,
+            users.len()
+        );
     }
 }
 
@@ -210,7 +225,6 @@ fn of_many_processes_with_one_recovery_code_exactly_one_is_accepted() {
 fn of_many_processes_with_one_challenge_exactly_one_may_act() {
     for (ground, users) in grounds(rounds().div_ceil(2)) {
         let home = &ground.home;
-        println!("{}", ground.name);
         for (round, (user, phone)) in users.iter().enumerate() {
             let start = if round % 2 == 0 { Start::Cold } else { Start::Warm };
             let about = |kind: &str, id: &str, more: Value| {
@@ -231,5 +245,10 @@ fn of_many_processes_with_one_challenge_exactly_one_may_act() {
             let told = tally(&answers);
             assert_eq!(told, expected(&[("accept", 1), ("challenge_used", PROCESSES - 1)]), "round {round}, {start:?}");
         }
+        println!(
+            "{}: {} rounds of {PROCESSES} processes with one challenge: one accept in each",
+            ground.name,
+            users.len()
+        );
     }
 }
