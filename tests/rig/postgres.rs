@@ -50,9 +50,49 @@ impl Cluster {
         Some(cluster)
     }
 
+    /// Starts another one below `directory`, which follows this one and takes over when it is told to. From then on this one
+    /// says that something is committed when both have it.
+    pub fn standby(&self, directory: &Path) -> Self {
+        self.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
+        let _ = fs::remove_dir_all(directory);
+        fs::create_dir_all(directory).unwrap();
+        if is_root() {
+            lchown(directory, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let mut other =
+            Self { directory: directory.to_owned(), programs: self.programs.clone(), server: None, port: free_port() };
+        let copied = other
+            .program("pg_basebackup")
+            .args(["-h", "127.0.0.1", "-U", USER, "-p", &self.port.to_string(), "-R", "-c", "fast", "--no-sync", "-D"])
+            .arg(other.data())
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
+        other.launch();
+        self.sql("postgres", "SELECT pg_reload_conf()");
+        let began = Instant::now();
+        while self.sql("postgres", "SELECT sync_state FROM pg_stat_replication") != "sync" {
+            assert!(began.elapsed() < PATIENCE, "the standby does not follow");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        other
+    }
+
+    /// Has a standby take over, and wait for no other.
+    pub fn promote(&self) {
+        self.sql("postgres", "SELECT pg_promote()");
+        self.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = ''");
+        self.sql("postgres", "SELECT pg_reload_conf()");
+    }
+
+    /// Its server in an address.
+    pub fn place(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// The address of the database `name`, with `options` behind it.
     pub fn url(&self, name: &str, options: &str) -> String {
-        format!("postgres://{USER}@127.0.0.1:{}/{name}{options}", self.port)
+        format!("postgres://{USER}@{}/{name}{options}", self.place())
     }
 
     /// Makes an empty database.
@@ -181,7 +221,7 @@ impl Drop for Cluster {
 
 const NOBODY: u32 = 65534;
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
