@@ -21,6 +21,9 @@ use crate::store::{Counter, Credit, Limits, Origin, Ruling, UnlockKey};
 /// How many rows that have run out are forgotten with each write.
 const SWEEP: u32 = 16;
 
+/// Reads one row. Whatever reads one reads it so: a process that starts for one login prepares the statement once.
+const STORED: &str = "SELECT failures, last, expires FROM throttle WHERE key = ?1";
+
 /// Forgets one row.
 const FORGET: &str = "DELETE FROM throttle WHERE key = ?1";
 
@@ -146,8 +149,7 @@ impl Tallies {
             return Ok(());
         }
         let key = known_key(&self.salt, &origin.subscriber, source);
-        let mut all = self.known(connection, &origin.subscriber)?;
-        let stored = all.iter().find(|(other, _)| *other == key).map(|(_, place)| *place);
+        let stored = connection.prepare_cached(STORED)?.query_row(params![key], place).optional()?;
         let next = match credit {
             Credit::Success => known.succeeded(stored, may_be_there, charged.last),
             Credit::Refund => stored.map(|place| known.refunded(place)),
@@ -159,6 +161,7 @@ impl Tallies {
                 .execute(params![key, tally.failures, integer(expires)])?;
             return Ok(());
         }
+        let mut others = self.known(connection, &origin.subscriber)?;
         connection.prepare_cached("INSERT INTO throttle VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
             key,
             tally.failures,
@@ -167,8 +170,8 @@ impl Tallies {
             integer(expires)
         ])?;
         // Those whose failures still count stay, and then those that were used last.
-        all.sort_by_key(|(_, place)| std::cmp::Reverse((place.tally.failures > 0, place.expires)));
-        for (surplus, _) in all.iter().skip(usize::from(PLACES.saturating_sub(1))) {
+        others.sort_by_key(|(_, place)| std::cmp::Reverse((place.tally.failures > 0, place.expires)));
+        for (surplus, _) in others.iter().skip(usize::from(PLACES.saturating_sub(1))) {
             connection.prepare_cached(FORGET)?.execute(params![surplus])?;
         }
         // The first half of the key is the subscriber's.
@@ -312,13 +315,8 @@ fn forget_expired(connection: &Connection, now: UnixTime) -> rusqlite::Result<()
 }
 
 fn stored(connection: &Connection, key: &Key) -> rusqlite::Result<Option<Tally>> {
-    connection
-        .prepare_cached("SELECT failures, last FROM throttle WHERE key = ?1")?
-        .query_row(params![key], |row| {
-            let last: i64 = row.get(1)?;
-            Ok(Tally { failures: row.get(0)?, last: UnixTime(u64::try_from(last).unwrap_or(0)) })
-        })
-        .optional()
+    let found = connection.prepare_cached(STORED)?.query_row(params![key], place).optional()?;
+    Ok(found.map(|place| place.tally))
 }
 
 fn place(row: &rusqlite::Row<'_>) -> rusqlite::Result<KnownPlace> {
