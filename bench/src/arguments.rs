@@ -19,10 +19,10 @@ pub struct Arguments {
     pub quick: bool,
     /// The one section to run; all when absent.
     pub only: Option<String>,
-    /// The PAM service that asks pam_google_authenticator for `data`/hotp; the same name with `-floor` permits all.
+    /// The PAM service that asks pam_google_authenticator for `data`/hotp; with an ending, those of other modules.
     pub pam: Option<String>,
-    /// The Python plugin SDK.
-    pub sdk: Option<Sdk>,
+    /// A Python with packages that are measured.
+    pub python: Option<Python>,
     /// Whether valgrind is there.
     pub valgrind: bool,
     /// Where the programs of PostgreSQL are.
@@ -31,10 +31,12 @@ pub struct Arguments {
     pub plot: Option<PathBuf>,
 }
 
-/// A Python that can import the plugin SDK, and the script that calls it.
-pub struct Sdk {
-    pub python: PathBuf,
-    pub script: PathBuf,
+/// A Python, and a script for each package that it can import.
+#[derive(Default)]
+pub struct Python {
+    pub program: PathBuf,
+    pub sdk: Option<PathBuf>,
+    pub pyotp: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -50,9 +52,9 @@ impl Arguments {
                 Long("quick") => arguments.quick = true,
                 Long("only") => arguments.only = Some(parser.value()?.string()?),
                 Long("pam") => arguments.pam = Some(parser.value()?.string()?),
-                Long("sdk") => {
-                    arguments.sdk = Some(Sdk { python: parser.value()?.into(), script: parser.value()?.into() });
-                }
+                Long("python") => arguments.python().program = parser.value()?.into(),
+                Long("sdk") => arguments.python().sdk = Some(parser.value()?.into()),
+                Long("pyotp") => arguments.python().pyotp = Some(parser.value()?.into()),
                 Long("valgrind") => arguments.valgrind = true,
                 Long("postgres") => arguments.postgres = Some(parser.value()?.into()),
                 Long("plot") => arguments.plot = Some(parser.value()?.into()),
@@ -60,5 +62,9 @@ impl Arguments {
             }
         }
         Ok(arguments)
+    }
+
+    fn python(&mut self) -> &mut Python {
+        self.python.get_or_insert_default()
     }
 }

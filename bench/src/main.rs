@@ -8,6 +8,7 @@ mod growth;
 mod installation;
 mod instructions;
 mod parallel;
+mod peers;
 mod plot;
 mod process;
 mod pushes;

@@ -45,6 +45,11 @@ impl<'a> Row<'a> {
         self
     }
 
+    /// What it is called in the table.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Wall-clock milliseconds.
     pub fn wall(&self) -> Sorted {
         Sorted::new(self.runs.iter().map(|run| milliseconds(run.wall)))

@@ -30,7 +30,7 @@ pub fn measure(arguments: &Arguments, report: &mut Report) -> Result<()> {
     };
     let (subscribers, slices, time) = match arguments.quick {
         true => (6_000, 2, Duration::from_millis(200)),
-        false => (8_000, 5, Duration::from_millis(600)),
+        false => (40_000, 5, Duration::from_millis(600)),
     };
     let cluster = Cluster::start(programs, &arguments.data.join("cluster"))?;
     let store = format!("store = {}\n", cluster.url());
