@@ -160,7 +160,7 @@ async fn converse(serving: Serving<'_>, setting: Setting, input: Stream, output:
             tokio::task::yield_now().await;
             yielded = Instant::now();
         }
-        if let Err(error) = server.heed(&mut signals) {
+        if let Err(error) = server.heed(&mut signals, &input) {
             server.failure = Some(error);
             break;
         }
@@ -184,7 +184,7 @@ async fn converse(serving: Serving<'_>, setting: Setting, input: Stream, output:
         }
         server.settle().await;
         if server.is_orphaned && server.patience.is_none() {
-            server.stop()?;
+            server.stop(&input)?;
         }
         if !server.can_write(&output) {
             // Nobody reads: there is nobody to serve.
@@ -346,6 +346,9 @@ impl<'a> Server<'a> {
         self.frames.filled(read);
         self.open = read > 0;
         if !self.open {
+            if self.patience.is_some() {
+                self.frames.drop_unended();
+            }
             let before = Instant::now().checked_sub(ONE_SHOT);
             before.into_iter().for_each(|before| self.serving.engine.hang_up(self.conversation, before));
         }
@@ -582,10 +585,10 @@ impl<'a> Server<'a> {
     }
 
     /// Does what signals that came ask for.
-    fn heed(&mut self, signals: &mut Signals) -> io::Result<()> {
+    fn heed(&mut self, signals: &mut Signals, input: &Stream) -> io::Result<()> {
         for asked in [signals.terminate.recv().now_or_never(), signals.interrupt.recv().now_or_never()] {
             if asked.is_some() {
-                self.stop()?;
+                self.stop(input)?;
             }
         }
         if signals.hangup.as_mut().is_some_and(|hangup| hangup.recv().now_or_never().is_some()) {
@@ -625,13 +628,13 @@ impl<'a> Server<'a> {
         let patience = self.patience;
         tokio::select! {
             biased;
-            _ = signals.terminate.recv() => self.stop()?,
-            _ = signals.interrupt.recv() => self.stop()?,
+            _ = signals.terminate.recv() => self.stop(input)?,
+            _ = signals.interrupt.recv() => self.stop(input)?,
             () = heard(&mut signals.hangup), if signals.hangup.is_some() => self.serving.log.reopen(),
             () = told(&mut self.orphaned), if !self.is_orphaned => {
                 self.is_orphaned = true;
                 if self.patience.is_none() {
-                    self.stop()?;
+                    self.stop(input)?;
                 }
             }
             read = input.read_some(self.frames.space()), if reading => {
@@ -653,8 +656,9 @@ impl<'a> Server<'a> {
         Ok(())
     }
 
-    /// Reads no more: what was read is answered, for as long as one deadline; a second signal waits for nobody.
-    fn stop(&mut self) -> io::Result<()> {
+    /// Reads no more: what was read, or lies in the socket of a connection, is answered, for as long as one deadline; a second
+    /// signal waits for nobody.
+    fn stop(&mut self, input: &Stream) -> io::Result<()> {
         if self.patience.is_some() {
             return Err(unread());
         }
@@ -663,7 +667,8 @@ impl<'a> Server<'a> {
         // Nobody waits for a phone after the end was asked for.
         self.serving.engine.hang_up(self.conversation, now);
         self.serving.engine.end_pushes();
-        if self.open {
+        // What was sent to a socket is read to its end, which comes at once: whoever sends more is told that it is not taken.
+        if self.open && !(self.has_company() && input.close_reading()) {
             self.open = false;
             self.frames.drop_unended();
         }

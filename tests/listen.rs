@@ -378,6 +378,37 @@ fn a_signal_to_end_answers_what_was_read_and_removes_the_socket() {
 }
 
 #[test]
+fn what_lies_in_a_connection_when_the_end_is_asked_for_is_answered() {
+    let home = Home::init();
+    let service = Service::start(&home);
+    let mut lines: Vec<_> = (0..8).map(|_| service.connect()).collect();
+    for line in &mut lines {
+        assert!(line.ask(&json!({"type": "hello", "id": 1})).hello.is_some());
+    }
+    service.gateway.signal("STOP");
+    wait_for("the stop", || state(service.gateway.pid()) == "T");
+    for line in &mut lines {
+        line.send(&request(2, "alice", json!({})));
+        line.stream.write_all(b"{\"type\":\"authenticate\",\"id\":3,").unwrap();
+    }
+    service.gateway.signal("TERM");
+    service.gateway.signal("CONT");
+    for line in &mut lines {
+        assert_eq!(line.receive().verdict(), "need_info");
+        // A line without its end is none.
+        assert!(line.next().is_none());
+        assert!(line.stream.write_all(b"\n").is_err(), "more is taken");
+    }
+    service.gateway.wait().1.ok();
+}
+
+/// What the process is at, by the letter of proc(5).
+fn state(pid: u32) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(' ').nth(49).unwrap_or_default().to_owned()
+}
+
+#[test]
 fn the_socket_is_for_owner_and_group_whatever_the_umask() {
     let home = Home::init();
     for umask in ["000", "077"] {
@@ -605,6 +636,50 @@ fn connect_rejects_what_a_service_that_is_stopped_does_not_answer() {
     let (rest, finished) = gateway.end();
     assert!(rest.is_empty(), "{rest:?}");
     finished.ok();
+}
+
+#[test]
+fn what_a_service_that_ends_does_not_take_goes_to_the_next_one() {
+    let home = Home::init();
+    let service = Service::start(&home);
+    let mut gateway = service.filter();
+    assert_eq!(gateway.ask(&request(1, "alice", json!({}))).verdict(), "need_info");
+    gateway.signal("STOP");
+    wait_for("the stop", || state(gateway.pid()) == "T");
+    service.end().ok();
+    let next = Service::start(&home);
+    let lines: String = (2..6).map(|id| format!("{}\n", request(id, "alice", json!({})))).collect();
+    gateway.send_raw(lines);
+    gateway.signal("CONT");
+    for id in 2..6 {
+        assert_eq!(gateway.answer(id).verdict(), "need_info");
+    }
+    gateway.end().1.ok();
+    next.end().ok();
+}
+
+#[test]
+fn a_service_that_takes_nothing_twice_is_rejected_for() {
+    let home = Home::init();
+    let socket = home.dir().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let mut gateway = Gateway::spawn(&mut filter(&socket, &[]));
+    gateway.signal("STOP");
+    wait_for("the stop", || state(gateway.pid()) == "T");
+    gateway.send(&request(1, "alice", json!({})));
+    let served = thread::spawn(move || {
+        // Each connection is closed before anything is read.
+        for stream in listener.incoming().take(2) {
+            drop(stream);
+        }
+    });
+    gateway.signal("CONT");
+    let told = gateway.receive().told();
+    assert!(["communication_error/instance_gone", "communication_error/instance_absent"].contains(&&*told), "{told}");
+    drop(UnixStream::connect(&socket));
+    drop(UnixStream::connect(&socket));
+    served.join().unwrap();
+    gateway.end().1.ok();
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn everything_that_is_packaged_is_there() {
 
 #[test]
 fn the_scripts_can_be_read_by_any_shell() {
-    for script in ["build", "check", "setup", "static", "scripts/postinst", "scripts/postrm", "scripts/prerm"] {
+    for script in ["boot", "build", "check", "setup", "static", "scripts/postinst", "scripts/postrm", "scripts/prerm"] {
         let path = root().join("contrib/package").join(script);
         assert!(Command::new("sh").arg("-n").arg(&path).status().unwrap().success(), "{script}");
         assert!(fs::read_to_string(&path).unwrap().starts_with("#!/bin/sh\n"), "{script}");

@@ -49,12 +49,14 @@ pub async fn run(connecting: Connecting, input: OwnedFd, output: OwnedFd) -> io:
         connecting,
         lines: Frames::new(),
         link: None,
+        again: Zeroizing::new(Vec::new()),
         asked: Vec::new(),
         out: Vec::new(),
         traces: Traces::new(),
         open: true,
     };
     loop {
+        filter.send_again().await;
         filter.take_lines().await;
         filter.take_answers();
         filter.send();
@@ -67,7 +69,8 @@ pub async fn run(connecting: Connecting, input: OwnedFd, output: OwnedFd) -> io:
         if filter.is_done() {
             return Ok(());
         }
-        if (filter.has_room() && filter.lines.has_line(filter.open)) || filter.has_answer() {
+        let has_line = filter.has_room() && filter.lines.has_line(filter.open);
+        if has_line || filter.has_answer() || !filter.again.is_empty() {
             continue;
         }
         let (may_ask, may_answer, due) = (filter.open && filter.has_room(), filter.out.len() < UNREAD, filter.due());
@@ -91,12 +94,16 @@ pub async fn run(connecting: Connecting, input: OwnedFd, output: OwnedFd) -> io:
 struct Asked {
     id: Option<RequestId>,
     due: Instant,
+    /// Whether it was sent over a second connection, since the first did not take it.
+    is_again: bool,
 }
 
 struct Filter {
     connecting: Connecting,
     lines: Frames,
     link: Option<Link>,
+    /// Lines of which a connection took nothing, for the next one.
+    again: Zeroizing<Vec<u8>>,
     asked: Vec<Asked>,
     out: Vec<u8>,
     traces: Traces,
@@ -113,6 +120,10 @@ struct Link {
     answers: Frames,
     /// What has not been sent yet; wiped, since a code may be in it.
     unsent: Zeroizing<Vec<u8>>,
+    /// Whether some of the first line of `unsent` was sent.
+    is_begun: bool,
+    /// Whether nothing more is taken. What was, may still be answered.
+    refuses: bool,
     has_ended: bool,
 }
 
@@ -168,7 +179,7 @@ impl Filter {
         if let Some(link) = &mut self.link {
             link.unsent.extend_from_slice(line);
             link.unsent.push(b'\n');
-            self.asked.push(Asked { id, due });
+            self.asked.push(Asked { id, due, is_again: false });
         }
     }
 
@@ -193,15 +204,24 @@ impl Filter {
     /// Sends as much as is taken, and says when nothing more will come.
     fn send(&mut self) {
         let is_last = !self.open && self.lines.is_empty();
-        let Some(link) = &mut self.link else { return };
+        let waiting = self.asked.len();
+        let Some(link) = self.link.as_mut().filter(|link| !link.refuses) else { return };
         match link.output.write_some(&link.unsent) {
             Ok(written) => {
                 if let Some(sent) = link.unsent.get_mut(..written) {
+                    link.is_begun = sent.last().map_or(link.is_begun, |last| *last != b'\n');
                     sent.zeroize();
                 }
                 link.unsent.drain(..written);
             }
-            Err(error) => return self.lose(&error.to_string()),
+            Err(error) => {
+                link.refuses = true;
+                // What was sent before is answered first, by a service that ends as it should.
+                if link.is_begun || link.lines_unsent() == waiting {
+                    self.lose(&error.to_string());
+                }
+                return;
+            }
         }
         if is_last && link.unsent.is_empty() && !link.has_ended {
             link.has_ended = true;
@@ -218,9 +238,38 @@ impl Filter {
         }
     }
 
-    /// Gives the connection up. The next line is tried over a new one.
+    /// Gives the connection up. Lines of which it took nothing are tried over a new one, once: nobody can have read them. So is
+    /// the next line.
     fn lose(&mut self, why: &str) {
+        let mut untold = Vec::new();
+        if let Some(link) = &mut self.link {
+            untold = self.asked.split_off(self.asked.len().saturating_sub(link.lines_unsent()));
+            if untold.iter().any(|asked| asked.is_again) {
+                self.asked.append(&mut untold);
+            } else {
+                self.again = std::mem::take(&mut link.unsent);
+            }
+        }
         self.give_up("instance_gone", why);
+        untold.iter_mut().for_each(|asked| asked.is_again = true);
+        self.asked = untold;
+    }
+
+    /// Sends over a new connection what the one before took nothing of.
+    async fn send_again(&mut self) {
+        if self.again.is_empty() {
+            return;
+        }
+        match Link::make(&self.connecting, self.due().unwrap_or_else(Instant::now)).await {
+            Ok(mut link) => {
+                link.unsent = std::mem::take(&mut self.again);
+                self.link = Some(link);
+            }
+            Err(error) => {
+                self.again = Zeroizing::default();
+                self.give_up("instance_absent", &error.to_string());
+            }
+        }
     }
 
     /// Some answer did not come in time. Where one comes later, nobody may be told it: the connection is given up.
@@ -231,7 +280,7 @@ impl Filter {
     fn give_up(&mut self, code: &'static str, why: &str) {
         self.link = None;
         let reason = format!("{}: {why}", self.connecting.path.display());
-        for Asked { id, due: _ } in std::mem::take(&mut self.asked) {
+        for Asked { id, due: _, is_again: _ } in std::mem::take(&mut self.asked) {
             self.reject(id.as_ref(), fault(code, reason.clone()));
         }
     }
@@ -248,6 +297,11 @@ impl Filter {
 }
 
 impl Link {
+    /// How many lines nothing was sent of.
+    fn lines_unsent(&self) -> usize {
+        if self.is_begun { 0 } else { self.unsent.iter().filter(|byte| **byte == b'\n').count() }
+    }
+
     async fn make(Connecting { path, wait: _ }: &Connecting, due: Instant) -> io::Result<Self> {
         // Where others could put a socket of theirs, as in /tmp, whoever answers is not believed.
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -264,17 +318,17 @@ impl Link {
         let socket = stream.into_std()?;
         let (input, output) = both_ways(socket.try_clone()?)?;
         let (answers, unsent) = (Frames::up_to(ANSWER), Zeroizing::new(Vec::new()));
-        Ok(Self { input, output, socket, answers, unsent, has_ended: false })
+        Ok(Self { input, output, socket, answers, unsent, is_begun: false, refuses: false, has_ended: false })
     }
 
     /// Waits for something to happen; without a connection, for ever.
     async fn event(link: &mut Option<Self>, may_read: bool) -> Event {
-        let Some(Self { input, output, socket: _, answers, unsent, has_ended: _ }) = link else {
+        let Some(Self { input, output, answers, unsent, refuses, .. }) = link else {
             return std::future::pending().await;
         };
         tokio::select! {
             biased;
-            ready = output.writable(), if !unsent.is_empty() => match ready {
+            ready = output.writable(), if !unsent.is_empty() && !*refuses => match ready {
                 Ok(()) => Event::Writable,
                 Err(_) => Event::Broken,
             },

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
+use rustix::net::Shutdown;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -93,20 +94,40 @@ impl Stream {
     /// Writes as much of `bytes` as is taken at once.
     ///
     /// # Errors
-    /// Where nobody reads any more.
+    /// Where nobody reads any more, and none of them was written.
     pub fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut written = 0;
         while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-            written += match &self.kind {
-                Waiting::Never(fd) => rustix::io::retry_on_intr(|| rustix::io::write(fd, rest))?,
-                Waiting::Event(event) if self.is_ready(event)? => {
-                    let chunk = rest.get(..self.room(event)).unwrap_or(rest);
-                    rustix::io::retry_on_intr(|| rustix::io::write(event.get_ref(), chunk))?
-                }
-                Waiting::Event(_) => break,
-            };
+            match self.write_once(rest) {
+                Ok(Some(more)) => written += more,
+                Ok(None) => break,
+                // What was written is told first; the error comes again.
+                Err(_) if written > 0 => break,
+                Err(error) => return Err(error),
+            }
         }
         Ok(written)
+    }
+
+    /// Writes some of `bytes`; `None` where none is taken now.
+    fn write_once(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        match &self.kind {
+            Waiting::Never(fd) => Ok(Some(rustix::io::retry_on_intr(|| rustix::io::write(fd, bytes))?)),
+            Waiting::Event(event) if self.is_ready(event)? => {
+                let chunk = bytes.get(..self.room(event)).unwrap_or(bytes);
+                Ok(Some(rustix::io::retry_on_intr(|| rustix::io::write(event.get_ref(), chunk))?))
+            }
+            Waiting::Event(_) => Ok(None),
+        }
+    }
+
+    /// Takes no more from the other end of a socket: whoever writes there from now on is told that it is not taken, and what was
+    /// written before can be read, to its end. Says whether it is a socket.
+    pub fn close_reading(&self) -> bool {
+        match &self.kind {
+            Waiting::Event(event) => rustix::net::shutdown(event.get_ref(), Shutdown::Read).is_ok(),
+            Waiting::Never(_) => false,
+        }
     }
 
     /// Waits until something can be written.
