@@ -5,7 +5,9 @@
 //! from either, so that no memory grows.
 
 pub mod connect;
+mod decide;
 mod exposition;
+mod facts;
 mod first_factor;
 pub mod frames;
 pub mod listen;
@@ -14,11 +16,9 @@ pub mod socket;
 pub mod stream;
 mod watchdog;
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::io;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,20 +31,21 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
 use crate::config::gateway::FirstFactor;
-use crate::domain::action::{Act, Told};
-use crate::domain::fault::Fault;
+use crate::domain::action::Told;
 use crate::domain::foreign::Foreign;
 use crate::domain::outcome::Denial;
-use crate::domain::request::{Beginning, Conversation, Kind, Request, SessionCookie};
-use crate::domain::time::Moment;
-use crate::domain::verdict::{Reject, Sent, Verdict};
+use crate::domain::request::{Conversation, Request, SessionCookie};
+use crate::domain::verdict::{Sent, Verdict};
 use crate::engine::{Call, Chore, CookieState, Decision, Engine, Trial, store_fault};
 use crate::gateway::{Greeting, Inbound, Protocol, RequestId, Said, too_long};
 use crate::log::{Facts, Log, Peer, audit};
 use crate::metrics::Metrics;
 use crate::store::{Mark, StoreError};
+use decide::{Standing, decide, is_behind_password, late, said};
 use exposition::Exposition;
 pub use exposition::finish;
+use facts::Traces;
+pub use facts::facts;
 use frames::{Frame, Frames};
 use stream::Stream;
 use tokio::sync::mpsc::UnboundedSender;
@@ -263,14 +264,6 @@ struct Ended {
     facts: Facts,
     began: Instant,
     decision: Option<(Decision, Standing)>,
-}
-
-/// Whether a verdict is about the second factor.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    SecondFactor,
-    /// The claimant did not get as far as that: no trial run lets them in.
-    FirstFactor,
 }
 
 /// A verdict that waits for the store to settle.
@@ -713,117 +706,5 @@ async fn next_chore(chores: &mut Chores) {
 async fn heard(signal: &mut Option<Signal>) {
     if let Some(signal) = signal {
         signal.recv().await;
-    }
-}
-
-/// The decision, whatever happens: at the deadline, and where the program fails, a fault. Where there is a first factor, it
-/// comes before: with the request, or with the one whose cookie this is.
-async fn decide(
-    engine: &Engine,
-    first_factor: Option<&FirstFactor>,
-    request: &Request,
-    moment: Moment,
-) -> (Decision, Standing) {
-    let mark = engine.store().mark();
-    let reject = |reject: Reject, sent: Sent| Decision {
-        verdict: Verdict::Reject(reject),
-        session_cookie: request.session_cookie.clone(),
-        troubles: Vec::new(),
-        mark,
-        cookie: CookieState::None,
-        identity: None,
-        challenge: None,
-        sent,
-        calls: Vec::new(),
-    };
-    let is_behind = is_behind_password(first_factor, request);
-    let decided = AssertUnwindSafe(async {
-        if !is_behind {
-            return (engine.decide(request, moment).await, Standing::SecondFactor);
-        }
-        // Before anything is verified, or sent to anybody: nobody is asked anything for whoever brings no password, or a
-        // cookie that is not ours.
-        let cookie = engine.cookie_state(request, moment);
-        let is_later = request.beginning == Beginning::Before || !first_factor::has_password(request);
-        let passed = match (cookie, first_factor) {
-            (CookieState::Good, _) if is_later => Ok(()),
-            (_, Some(program)) if request.beginning == Beginning::Anywhere => {
-                first_factor::check(engine, program, request, moment).await
-            }
-            (CookieState::Good | CookieState::None | CookieState::Foreign | CookieState::Expired, _) => {
-                Err(first_factor::missing())
-            }
-        };
-        match passed {
-            Ok(()) => (engine.decide(request, moment).await, Standing::SecondFactor),
-            Err(no) => (Decision { cookie, ..reject(no, Sent::Nothing) }, Standing::FirstFactor),
-        }
-    })
-    .catch_unwind();
-    let standing = if is_behind { Standing::FirstFactor } else { Standing::SecondFactor };
-    match tokio::time::timeout_at(moment.deadline.into(), decided).await {
-        Ok(Ok(decided)) => decided,
-        Ok(Err(_panic)) => {
-            let fault = Fault::internal("panic", "the program failed; the log says where");
-            (reject(fault.into(), Sent::Perhaps), standing)
-        }
-        Err(_elapsed) => (reject(late().into(), Sent::Perhaps), standing),
-    }
-}
-
-/// Whether a password comes before the second factor, and this program knows of that.
-fn is_behind_password(first_factor: Option<&FirstFactor>, request: &Request) -> bool {
-    request.kind == Kind::Authenticate && (first_factor.is_some() || request.beginning == Beginning::Before)
-}
-
-fn late() -> Fault {
-    Fault::internal("deadline_exceeded", "there was no verdict within the deadline: the store did not answer in time")
-}
-
-/// What is said where `verdict` was decided.
-fn said<'a>(trial: Option<&Trial>, verdict: &'a Verdict) -> Cow<'a, Verdict> {
-    trial.map_or(Cow::Borrowed(verdict), |trial| Cow::Owned(trial.answer(verdict)))
-}
-
-/// What the audit line says of `request`.
-pub fn facts(engine: &Engine, request: &Request) -> Facts {
-    let (challenge, purpose) = match &request.kind {
-        Kind::Challenge(act) => match &**act {
-            Act::Request { purpose, binding: _, lifetime: _ } => (None, Some(purpose)),
-            Act::Confirm { id } => (Some(id), None),
-            Act::Check(claim) | Act::Use(claim) => (Some(&claim.id), claim.purpose.as_ref()),
-        },
-        Kind::Authenticate | Kind::Authorize | Kind::SessionEnded => (None, None),
-    };
-    Facts {
-        kind: request.kind.word(),
-        session: request.session.session_id.clone(),
-        source: request.session.client_ip.clone(),
-        protocol: request.session.protocol.clone(),
-        claimant: engine.claimant(request).map(|claimant| claimant.0),
-        identity: None,
-        challenge: challenge.map(|id| id.0.clone()),
-        purpose: purpose.map(|purpose| purpose.as_str().to_owned()),
-        cookie: "none",
-        answered: None,
-        peer: None,
-    }
-}
-
-/// Names for verdicts, by which an operator finds one in the log: unique in a process, and among processes by chance.
-struct Traces {
-    start: u64,
-    count: u64,
-}
-
-impl Traces {
-    fn new() -> Self {
-        Self { start: getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()) << 32), count: 0 }
-    }
-
-    fn next(&mut self) -> String {
-        self.count = self.count.wrapping_add(1);
-        // An odd factor maps the counts one to one onto numbers that look nothing alike.
-        format!("{:016x}", self.start.wrapping_add(self.count.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
 }
