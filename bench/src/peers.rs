@@ -66,7 +66,7 @@ fn pam<'a>(service: &str, data: &Path) -> Result<Vec<Row<'a>>> {
     let secret = BASE32_NOPAD.encode(SECRET);
     keep(&data.join("hotp"), &format!("{secret}\n\" HOTP_COUNTER 1\n\" WINDOW_SIZE 3\n"))?;
     keep(&data.join("totp"), &format!("{secret}\n\" WINDOW_SIZE 3\n\" TOTP_AUTH\n"))?;
-    keep(&data.join("oath"), &format!("HOTP/6 root - {}\n", HEXLOWER.encode(SECRET)))?;
+    keep(&data.join("oath"), &format!("HOTP root - {}\n", HEXLOWER.encode(SECRET)))?;
     keep(&data.join("pam_duo.conf"), &duo())?;
     let mut rows = Vec::new();
     let mut add = |name: &'static str, ending: &str, mut answer: Box<dyn FnMut() -> Vec<u8>>| {
