@@ -126,8 +126,8 @@ struct Setting {
     signals: Signals,
     /// Where nobody else has the figures of this process written.
     exposition: Option<Exposition>,
-    /// Where there are other conversations: says that one of them found the store gone.
-    orphaned: Option<watch::Receiver<bool>>,
+    /// Where there are other conversations: tells all of them that one found the store gone.
+    orphaned: Option<watch::Sender<bool>>,
 }
 
 async fn converse(serving: Serving<'_>, setting: Setting, input: Stream, output: Stream) -> io::Result<End> {
@@ -150,7 +150,8 @@ async fn converse(serving: Serving<'_>, setting: Setting, input: Stream, output:
         failure: None,
         watch,
         exposition,
-        orphaned,
+        orphaned: orphaned.as_ref().map(watch::Sender::subscribe),
+        tell_orphaned: orphaned,
         told_in_flight: 0,
         serving,
     };
@@ -185,6 +186,10 @@ async fn converse(serving: Serving<'_>, setting: Setting, input: Stream, output:
         }
         server.settle().await;
         if server.is_orphaned && server.patience.is_none() {
+            // Before the other end is told that nothing more is taken: what it then sends comes to no other conversation here.
+            if let Some(all) = &server.tell_orphaned {
+                all.send_replace(true);
+            }
             server.stop(&input)?;
         }
         if !server.can_write(&output) {
@@ -306,6 +311,8 @@ struct Server<'a> {
     exposition: Option<Exposition>,
     /// Says that another conversation found the store gone.
     orphaned: Option<watch::Receiver<bool>>,
+    /// Tells the others.
+    tell_orphaned: Option<watch::Sender<bool>>,
     /// How many requests in flight the figures know of.
     told_in_flight: usize,
 }

@@ -54,6 +54,24 @@ const USED: &str = "authentication_failure/used_code";
 const WRONG: &str = "authentication_failure/wrong_code";
 
 #[test]
+fn a_code_that_was_used_is_none_at_any_later_moment() {
+    for ground in Ground::all() {
+        let (home, phone) = (&ground.home, Phone::new(1));
+        home.set("throttle", "failures", "100");
+        home.import("alice", &phone);
+        let mut process = Shifted::start(home);
+        let code = phone.code_at(process.set(0), 0);
+        assert_eq!(process.told("alice", &code), ACCEPT);
+        for later in [0, 1, 29, 59, 89, 91, 3600] {
+            process.set(later);
+            let told = process.told("alice", &code);
+            assert!([USED, WRONG].contains(&told.as_str()), "{}: {later} s later: {told}", ground.name);
+        }
+        process.gateway.end().1.ok();
+    }
+}
+
+#[test]
 fn a_clock_that_jumps_lets_no_code_in_twice_and_locks_nobody_out() {
     for ground in Ground::all() {
         let home = &ground.home;

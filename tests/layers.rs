@@ -378,6 +378,19 @@ fn nothing_is_printed_past_the_streams() {
     }
 }
 
+/// Programs are started with their arguments one by one: no value can become another command.
+#[test]
+fn no_shell_is_run() {
+    let text = |source: &Source| std::fs::read_to_string(root().join(&source.path)).expect("readable");
+    let runs = |source: &Source| {
+        ["\"sh\"", "\"bash\"", "/bin/sh", "/bin/bash", "\"-c\""].iter().any(|word| text(source).contains(word))
+    };
+    assert_nowhere(
+        sources().iter().filter(|source| runs(source)).map(|source| source.path.clone()).collect(),
+        "a shell",
+    );
+}
+
 #[test]
 fn an_accept_is_built_in_one_place() {
     let mut built = Vec::new();

@@ -397,7 +397,6 @@ fn what_lies_in_a_connection_when_the_end_is_asked_for_is_answered() {
         assert_eq!(line.receive().verdict(), "need_info");
         // A line without its end is none.
         assert!(line.next().is_none());
-        assert!(line.stream.write_all(b"\n").is_err(), "more is taken");
     }
     service.gateway.wait().1.ok();
 }
@@ -658,28 +657,160 @@ fn what_a_service_that_ends_does_not_take_goes_to_the_next_one() {
     next.end().ok();
 }
 
+/// A service that a test plays.
+struct Played {
+    listener: UnixListener,
+    socket: PathBuf,
+}
+
+impl Played {
+    fn at(home: &Home) -> Self {
+        let socket = home.dir().join("socket");
+        Self { listener: UnixListener::bind(&socket).unwrap(), socket }
+    }
+
+    /// The next connection. Its lines are read when they are asked for.
+    fn accept(&self) -> Line {
+        let stream = self.listener.accept().unwrap().0;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Line { answers: BufReader::new(stream.try_clone().unwrap()), stream }
+    }
+}
+
+impl Line {
+    /// The next line that was sent; `None` at the end.
+    fn asked(&mut self) -> Option<Value> {
+        let mut line = Vec::new();
+        let read = self.answers.read_until(b'\n', &mut line).ok()?;
+        (read > 0).then(|| serde_json::from_slice(&line).unwrap_or_else(|_| panic!("no whole request: {line:?}")))
+    }
+
+    fn say(&mut self, id: &Value) {
+        let answer = json!({"v": 1, "id": id, "verdict": "reject", "trace": "0", "reason": "played",
+            "message": "played",
+            "error": {"class": "authentication_failure", "code": "wrong_code"}});
+        self.stream.write_all(format!("{answer}\n").as_bytes()).unwrap();
+    }
+
+    /// Waits until no more of what the other end has to say fits in.
+    fn fill(&self) {
+        let unread = || rustix::io::ioctl_fionread(&self.stream).unwrap();
+        wait_for("much that is not read", || unread() > 30_000);
+        wait_for("all that fits in", || {
+            let before = unread();
+            thread::sleep(std::time::Duration::from_millis(100));
+            unread() == before
+        });
+    }
+}
+
+/// Requests of 17,000 bytes each, of which a few fit into a socket.
+fn long(ids: std::ops::Range<u64>) -> String {
+    let line = |id| format!("{}\n", json!({"type": "hello", "id": id, "pad": "x".repeat(17_000)}));
+    ids.map(line).collect()
+}
+
 #[test]
-fn a_service_that_takes_nothing_twice_is_rejected_for() {
+fn what_a_connection_took_in_part_is_rejected_and_none_of_it_is_sent_again() {
     let home = Home::init();
-    let socket = home.dir().join("socket");
-    let listener = UnixListener::bind(&socket).unwrap();
-    let mut gateway = Gateway::spawn(&mut filter(&socket, &[]));
+    let played = Played::at(&home);
+    let mut gateway = Gateway::spawn(&mut filter(&played.socket, &[]));
+    let count = 12;
+    gateway.send_raw(long(0..count));
+    let first = played.accept();
+    first.fill();
+    drop(first);
+    // The rest comes whole, and in its order; what the first may have read is rejected, and so is the line of which it had a part.
+    let mut second = played.accept();
+    let next = second.asked().unwrap()["id"].as_u64().unwrap();
+    assert!((2..count).contains(&next), "{next}");
+    for id in next + 1..count {
+        assert_eq!(second.asked().unwrap()["id"], id);
+    }
+    for id in 0..next {
+        assert_eq!(gateway.answer(id).code(), "instance_gone", "{id} of {next}");
+    }
+    for id in next..count {
+        second.say(&json!(id));
+        assert_eq!(gateway.answer(id).code(), "wrong_code");
+    }
+    gateway.end().1.ok();
+}
+
+#[test]
+fn what_an_ending_service_took_is_answered_by_it_and_the_rest_by_the_next() {
+    let home = Home::init();
+    let played = Played::at(&home);
+    let mut gateway = Gateway::spawn(&mut filter(&played.socket, &[]));
+    let count = 12;
+    gateway.send_raw(long(0..count));
+    let mut first = played.accept();
+    first.fill();
+    // It takes no more, and reads what it has: whole lines, and a part of one.
+    first.stream.shutdown(std::net::Shutdown::Read).unwrap();
+    let mut read = Vec::new();
+    let mut line = Vec::new();
+    while first.answers.read_until(b'\n', &mut line).unwrap() > 0 && line.ends_with(b"\n") {
+        read.push(serde_json::from_slice::<Value>(&line).unwrap()["id"].as_u64().unwrap());
+        line.clear();
+    }
+    assert!(read.len() >= 2, "{read:?}");
+    let mut second = played.accept();
+    // Of one more it had a part, where the lines did not happen to fit in.
+    let whole = u64::try_from(read.len()).unwrap();
+    let begun = (!line.is_empty()).then_some(whole);
+    for id in begun.map_or(whole, |begun| begun + 1)..count {
+        assert_eq!(second.asked().unwrap()["id"], id);
+        second.say(&json!(id));
+        // The next one does not wait for the first.
+        assert_eq!(gateway.answer(id).code(), "wrong_code");
+    }
+    if let Some(begun) = begun {
+        assert_eq!(gateway.answer(begun).code(), "instance_gone");
+    }
+    for id in read {
+        first.say(&json!(id));
+        assert_eq!(gateway.answer(id).code(), "wrong_code");
+    }
+    gateway.end().1.ok();
+}
+
+#[test]
+fn a_line_of_which_two_connections_took_nothing_is_rejected() {
+    let home = Home::init();
+    let played = Played::at(&home);
+    let mut gateway = Gateway::spawn(&mut filter(&played.socket, &[]));
+    gateway.send(&json!({"type": "hello", "id": 0}));
+    let mut first = played.accept();
+    assert_eq!(first.asked().unwrap()["id"], 0);
     gateway.signal("STOP");
     wait_for("the stop", || state(gateway.pid()) == "T");
-    gateway.send(&request(1, "alice", json!({})));
-    let served = thread::spawn(move || {
-        // Each connection is closed before anything is read.
-        for stream in listener.incoming().take(2) {
-            drop(stream);
-        }
-    });
+    first.say(&json!(0));
+    drop(first);
+    gateway.send(&json!({"type": "hello", "id": 1}));
+    // The second connection is refused by the time that it is written to.
+    let (socket, other) = (played.socket.clone(), home.dir().join("other"));
+    fs::rename(&socket, other).unwrap();
+    let closing = UnixListener::bind(&socket).unwrap();
     gateway.signal("CONT");
-    let told = gateway.receive().told();
-    assert!(["communication_error/instance_gone", "communication_error/instance_absent"].contains(&&*told), "{told}");
-    drop(UnixStream::connect(&socket));
-    drop(UnixStream::connect(&socket));
-    served.join().unwrap();
+    assert_eq!(gateway.answer(0).code(), "wrong_code");
+    for _ in 0..2 {
+        let (stream, _) = closing.accept().unwrap();
+        stream.shutdown(std::net::Shutdown::Both).unwrap();
+        if !gateway_waits(&closing) {
+            break;
+        }
+    }
+    assert_eq!(gateway.answer(1).code(), "instance_gone");
     gateway.end().1.ok();
+}
+
+/// Whether somebody connects within a while.
+fn gateway_waits(listener: &UnixListener) -> bool {
+    let listener = listener.try_clone().unwrap();
+    let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: 300_000_000 };
+    let mut waited = [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut waited, Some(&timeout)).unwrap() > 0
 }
 
 #[test]

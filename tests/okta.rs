@@ -215,8 +215,9 @@ fn a_push_is_sent_with_its_context_and_looked_at_until_it_is_answered() {
         assert_eq!(request.header("accept"), Some("application/json"));
     }
     assert_eq!(sent[2].header("x-forwarded-for"), Some("192.0.2.7"));
-    assert!(sent[3].at.duration_since(sent[2].at) < Duration::from_millis(900));
-    assert!(sent[4].at.duration_since(sent[3].at) > Duration::from_millis(900));
+    // The first look comes at once, the next one after a while.
+    let (first, second) = (sent[3].at.duration_since(sent[2].at), sent[4].at.duration_since(sent[3].at));
+    assert!(second > Duration::from_millis(900) && first < second, "{first:?}, {second:?}");
 }
 
 #[test]
@@ -873,7 +874,7 @@ fn a_rate_limit_is_waited_for_while_polling_only() {
     accepted(&home.ask_one(&pushed("1", "alice@corp.example")), "push");
     let polls = okta.of(Step::Poll);
     let waited = polls[1].at.duration_since(polls[0].at);
-    assert!((Duration::from_millis(1900)..Duration::from_secs(10)).contains(&waited), "{waited:?}");
+    assert!(waited >= Duration::from_millis(1900), "{waited:?}");
     // Too many at once: the time of the reset says nothing.
     okta.add("bob@corp.example");
     let far = Duration::from_secs(600);

@@ -204,7 +204,7 @@ fn recovery_codes(home: &Home, user: &str) -> Vec<String> {
 
 #[test]
 fn of_many_processes_with_one_recovery_code_exactly_one_is_accepted() {
-    for (ground, users) in grounds(rounds().div_ceil(2)) {
+    for (ground, users) in grounds(rounds()) {
         let home = &ground.home;
         for (round, (user, _)) in users.iter().enumerate() {
             let start = if round % 2 == 0 { Start::Cold } else { Start::Warm };
@@ -223,7 +223,7 @@ fn of_many_processes_with_one_recovery_code_exactly_one_is_accepted() {
 
 #[test]
 fn of_many_processes_with_one_challenge_exactly_one_may_act() {
-    for (ground, users) in grounds(rounds().div_ceil(2)) {
+    for (ground, users) in grounds(rounds()) {
         let home = &ground.home;
         for (round, (user, phone)) in users.iter().enumerate() {
             let start = if round % 2 == 0 { Start::Cold } else { Start::Warm };

@@ -173,6 +173,24 @@ fn nor_do_they_in_a_year() {
 }
 
 #[test]
+fn names_that_differ_in_their_last_byte_are_two() {
+    for Ground { home, name, .. } in &Ground::all() {
+        let [first, second] = ["b", "c"].map(|last| "a".repeat(255) + last);
+        let phones = [Phone::new(1), Phone::new(2)];
+        home.import_many([(first.as_str(), &phones[0]), (second.as_str(), &phones[1])]);
+        home.set_clock(NOW);
+        let ask =
+            |user: &str, code: &str| home.ask_one(&request(1, user, json!({"key_value_pairs": {"otp": code}}))).told();
+        let [own, other] = [&phones[0], &phones[1]].map(|phone| phone.code_at(NOW, 0));
+        assert_eq!(ask(&first, &other), "authentication_failure/wrong_code", "{name}");
+        let told: Vec<_> = (0..6).map(|_| ask(&first, &phones[0].wrong_code(NOW))).collect();
+        assert!(told[5].ends_with("/throttled"), "{name}: {told:?}");
+        assert!(ask(&first, &own).ends_with("/throttled"), "{name}");
+        assert_eq!(ask(&second, &other), "accept", "{name}");
+    }
+}
+
+#[test]
 fn an_attacker_locks_out_nobody_whose_address_is_known() {
     for Ground { home, name, .. } in &Ground::all() {
         println!("{name}");

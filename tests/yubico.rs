@@ -357,11 +357,9 @@ fn any_valid_ok_wins_and_nothing_else_decides_before_all_have_answered() {
         let home = home(&urls, "87", KEY);
         home.set("plugin", "deadline", "3");
         home.set("yubico", "on_unreachable", "accept");
-        let began = Instant::now();
         let answer = told(&home, "alice", OTP);
         let said = if answer.degraded == Some(true) { "accept, degraded".to_owned() } else { answer.told() };
         assert_eq!(said, expected, "{name}: {answer:?}");
-        assert!(began.elapsed() < Duration::from_secs(4), "{name}: {:?}", began.elapsed());
         for web in &webs {
             assert_eq!(web.requests().len(), 1, "{name}: each is asked once");
         }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::BufWriter;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -11,6 +12,9 @@ use serde::Deserialize;
 use crate::Result;
 use crate::rounds::Job;
 use crate::subscriber::{Request, Roll};
+
+/// How many one import enrols: its source is at most 64 MiB long.
+const AT_ONCE: usize = 250_000;
 
 /// A directory made by `countersign init`, with subscribers enrolled, and the audit log of what was served from it.
 pub struct Installation {
@@ -85,6 +89,11 @@ impl Installation {
     }
 
     fn enrol(&self, roll: &Roll) -> Result<()> {
+        let parts = (0..roll.len()).step_by(AT_ONCE);
+        parts.map(|first| first..roll.len().min(first + AT_ONCE)).try_for_each(|part| self.enrol_some(roll, part))
+    }
+
+    fn enrol_some(&self, roll: &Roll, which: Range<usize>) -> Result<()> {
         let mut command = Command::new(&self.program);
         command.args(["import", "uri", "--user-from-label", "--config"]);
         command.arg(self.config()).stdin(Stdio::piped());
@@ -92,7 +101,7 @@ impl Installation {
         command.stdout(File::create(&log)?).stderr(File::create(&log)?);
         let mut child = command.spawn()?;
         if let Some(stdin) = child.stdin.take() {
-            roll.write_uris(BufWriter::with_capacity(1 << 16, stdin))?;
+            roll.write_uris(which, BufWriter::with_capacity(1 << 16, stdin))?;
         }
         match child.wait()? {
             status if status.success() => Ok(()),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use data_encoding::BASE32_NOPAD;
@@ -57,9 +58,9 @@ impl Roll {
         self.used.len()
     }
 
-    /// Writes one otpauth URI a line, the account being the name of the subscriber.
-    pub fn write_uris(&self, mut out: impl io::Write) -> io::Result<()> {
-        for index in 0..self.len() {
+    /// Writes one otpauth URI a line for each of `which`, the account being the name of the subscriber.
+    pub fn write_uris(&self, which: Range<usize>, mut out: impl io::Write) -> io::Result<()> {
+        for index in which {
             let (name, secret) = (name(index), BASE32_NOPAD.encode(&secret(index)));
             writeln!(out, "otpauth://totp/Bench:{name}?secret={secret}&issuer=Bench")?;
         }

@@ -18,6 +18,11 @@ pub struct Exemption {
 }
 
 impl Exemption {
+    /// Whether it is for everybody there is.
+    pub const fn is_for_everybody(&self) -> bool {
+        matches!(self.allow, Allow::AllUsers) && self.except.is_empty()
+    }
+
     /// Whether the user of this name is. Whoever is exempt by their name has it exactly, upper and lower case told apart;
     /// whoever is exempt by not being named has none that is like one of these names, with or without `domains`, and none
     /// that could not be enrolled.

@@ -1,13 +1,16 @@
 //! `countersign connect`: a gateway's standard streams, joined to the socket of a process that serves many. It reads neither
 //! configuration nor key nor store. It accepts nothing by itself: what that process does not answer, it rejects.
 
+use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::frames::{Frame, Frames};
 use super::listen::both_ways;
@@ -48,18 +51,19 @@ pub async fn run(connecting: Connecting, input: OwnedFd, output: OwnedFd) -> io:
     let mut filter = Filter {
         connecting,
         lines: Frames::new(),
+        waiting: VecDeque::new(),
+        making: None,
         link: None,
-        again: Zeroizing::new(Vec::new()),
-        asked: Vec::new(),
+        ending: Vec::new(),
         out: Vec::new(),
         traces: Traces::new(),
         open: true,
     };
     loop {
-        filter.send_again().await;
-        filter.take_lines().await;
+        filter.take_lines();
         filter.take_answers();
         filter.send();
+        filter.make();
         let written = match output.write_some(&filter.out) {
             Ok(written) => written,
             // There is nobody to answer.
@@ -69,8 +73,7 @@ pub async fn run(connecting: Connecting, input: OwnedFd, output: OwnedFd) -> io:
         if filter.is_done() {
             return Ok(());
         }
-        let has_line = filter.has_room() && filter.lines.has_line(filter.open);
-        if has_line || filter.has_answer() || !filter.again.is_empty() {
+        if (filter.has_room() && filter.lines.has_line(filter.open)) || filter.has_answer() {
             continue;
         }
         let (may_ask, may_answer, due) = (filter.open && filter.has_room(), filter.out.len() < UNREAD, filter.due());
@@ -81,7 +84,9 @@ pub async fn run(connecting: Connecting, input: OwnedFd, output: OwnedFd) -> io:
                 filter.lines.filled(read);
                 filter.open = read > 0;
             }
-            event = Link::event(&mut filter.link, may_answer) => filter.happened(event),
+            made = made(&mut filter.making), if filter.making.is_some() => filter.was_made(made),
+            event = Link::event(filter.link.as_mut(), may_answer) => filter.happened(event),
+            (at, event) = any_event(&mut filter.ending, may_answer) => filter.happened_to_ending(at, event),
             ready = output.writable(), if !filter.out.is_empty() => ready?,
             // The other end of a link that is dropped takes back what waits for somebody's phone.
             () = output.abandoned() => return Ok(()),
@@ -94,36 +99,46 @@ pub async fn run(connecting: Connecting, input: OwnedFd, output: OwnedFd) -> io:
 struct Asked {
     id: Option<RequestId>,
     due: Instant,
-    /// Whether it was sent over a second connection, since the first did not take it.
+}
+
+/// A line that is to be sent, with its end; wiped, since a code may be in it.
+struct Line {
+    asked: Asked,
+    text: Zeroizing<Vec<u8>>,
+    /// Whether a connection took nothing of it already.
     is_again: bool,
 }
+
+/// A connection that is being made.
+type Making = Pin<Box<dyn Future<Output = io::Result<Link>>>>;
 
 struct Filter {
     connecting: Connecting,
     lines: Frames,
+    /// Lines for the next connection.
+    waiting: VecDeque<Line>,
+    making: Option<Making>,
     link: Option<Link>,
-    /// Lines of which a connection took nothing, for the next one.
-    again: Zeroizing<Vec<u8>>,
-    asked: Vec<Asked>,
+    /// Connections that take nothing more, and may still answer what they took.
+    ending: Vec<Link>,
     out: Vec<u8>,
     traces: Traces,
     /// Whether more lines may come.
     open: bool,
 }
 
-/// The connection.
+/// A connection.
 struct Link {
     input: Stream,
     output: Stream,
     /// To end one direction.
     socket: UnixStream,
     answers: Frames,
-    /// What has not been sent yet; wiped, since a code may be in it.
-    unsent: Zeroizing<Vec<u8>>,
-    /// Whether some of the first line of `unsent` was sent.
-    is_begun: bool,
-    /// Whether nothing more is taken. What was, may still be answered.
-    refuses: bool,
+    /// What was sent, in its order.
+    asked: Vec<Asked>,
+    unsent: VecDeque<Line>,
+    /// How much of the first of `unsent` was sent.
+    begun: usize,
     has_ended: bool,
 }
 
@@ -136,92 +151,118 @@ enum Event {
 
 impl Filter {
     fn has_room(&self) -> bool {
-        let unsent = self.link.as_ref().map_or(0, |link| link.unsent.len());
-        unsent < UNREAD && self.out.len() < UNREAD && self.asked.len() < ASKED
+        let unsent = || self.link.iter().flat_map(|link| &link.unsent).chain(&self.waiting);
+        let asked: usize = self.link.iter().chain(&self.ending).map(|link| link.asked.len()).sum();
+        self.out.len() < UNREAD
+            && asked + unsent().count() < ASKED
+            && unsent().map(|line| line.text.len()).sum::<usize>() < UNREAD
     }
 
     fn has_answer(&self) -> bool {
-        self.out.len() < UNREAD && self.link.as_ref().is_some_and(|link| link.answers.has_line(true))
+        let mut links = self.link.iter().chain(&self.ending);
+        self.out.len() < UNREAD && links.any(|link| link.answers.has_line(true))
     }
 
     fn is_done(&self) -> bool {
-        !self.open && self.lines.is_empty() && self.asked.is_empty() && self.out.is_empty()
+        let is_idle = |link: &Link| link.asked.is_empty() && link.unsent.is_empty();
+        let is_answered = self.waiting.is_empty() && self.link.iter().chain(&self.ending).all(is_idle);
+        !self.open && self.lines.is_empty() && is_answered && self.out.is_empty()
     }
 
-    async fn take_lines(&mut self) {
+    fn take_lines(&mut self) {
         while self.has_room() {
             let Some(frame) = self.lines.next(self.open) else { return };
             match frame {
                 Frame::TooLong => self.reject(None, too_long()),
-                Frame::Line(line) => self.pass_on(&line).await,
+                Frame::Line(line) => self.pass_on(&line),
             }
         }
     }
 
     /// Sends `line`, and expects its answer.
-    async fn pass_on(&mut self, line: &[u8]) {
+    fn pass_on(&mut self, line: &[u8]) {
         let (id, deadline) = match Native.read(line) {
             Inbound::Decide { id, request, unknown: _ } => (id, request.deadline),
             Inbound::Cancel { id, target: _ } | Inbound::Hello { id } | Inbound::Flawed { id, fault: _ } => (id, None),
         };
         let wait = deadline.map_or(self.connecting.wait, |deadline| (deadline + GRACE).min(self.connecting.wait));
-        let due = Instant::now() + wait;
-        if self.link.is_none() {
-            match Link::make(&self.connecting, due).await {
-                Ok(link) => self.link = Some(link),
-                Err(error) => {
-                    let path = self.connecting.path.display();
-                    self.reject(id.as_ref(), fault("instance_absent", format!("{path}: {error}")));
-                    return;
-                }
-            }
+        // No copy is left behind by growing.
+        let mut text = Zeroizing::new(Vec::with_capacity(line.len() + 1));
+        text.extend_from_slice(line);
+        text.push(b'\n');
+        let line = Line { asked: Asked { id, due: Instant::now() + wait }, text, is_again: false };
+        match &mut self.link {
+            Some(link) => link.unsent.push_back(line),
+            None => self.waiting.push_back(line),
         }
-        if let Some(link) = &mut self.link {
-            link.unsent.extend_from_slice(line);
-            link.unsent.push(b'\n');
-            self.asked.push(Asked { id, due, is_again: false });
+    }
+
+    /// Begins to make a connection, where there is something to send and none to send it over.
+    fn make(&mut self) {
+        if self.link.is_none() && self.making.is_none() && !self.waiting.is_empty() {
+            self.making = Some(Box::pin(Link::make(self.connecting.path.clone())));
+        }
+    }
+
+    fn was_made(&mut self, made: io::Result<Link>) {
+        self.making = None;
+        let waiting = std::mem::take(&mut self.waiting);
+        match made {
+            Ok(link) => self.link = Some(Link { unsent: waiting, ..link }),
+            Err(error) => {
+                self.reject_all(waiting.into_iter().map(|line| line.asked), "instance_absent", &error.to_string())
+            }
         }
     }
 
     /// Passes on the answers that are there. One that nobody waits for is none of ours.
     fn take_answers(&mut self) {
+        if let Some(mut link) = self.link.take() {
+            match self.answers_of(&mut link) {
+                Ok(()) => self.link = Some(link),
+                Err(why) => self.lost(link, why),
+            }
+        }
+        for mut link in std::mem::take(&mut self.ending) {
+            match self.answers_of(&mut link) {
+                // Whatever it took is answered.
+                Ok(()) if link.asked.is_empty() => {}
+                Ok(()) => self.ending.push(link),
+                Err(why) => self.lost(link, why),
+            }
+        }
+    }
+
+    fn answers_of(&mut self, link: &mut Link) -> Result<(), &'static str> {
         while self.out.len() < UNREAD {
-            let Some(link) = &mut self.link else { return };
             let line = match link.answers.next(true) {
-                None => return,
+                None => return Ok(()),
                 Some(Frame::Line(line)) => line,
-                Some(Frame::TooLong) => return self.lose("an answer is too long"),
+                Some(Frame::TooLong) => return Err("an answer is too long"),
             };
-            let Some(at) = answered(&line).and_then(|id| self.asked.iter().position(|asked| asked.id == id)) else {
-                return self.lose("there was an answer to nothing that was asked");
+            let Some(at) = answered(&line).and_then(|id| link.asked.iter().position(|asked| asked.id == id)) else {
+                return Err("there was an answer to nothing that was asked");
             };
-            self.asked.remove(at);
+            link.asked.remove(at);
             self.out.extend_from_slice(&line);
             self.out.push(b'\n');
         }
+        Ok(())
     }
 
     /// Sends as much as is taken, and says when nothing more will come.
     fn send(&mut self) {
         let is_last = !self.open && self.lines.is_empty();
-        let waiting = self.asked.len();
-        let Some(link) = self.link.as_mut().filter(|link| !link.refuses) else { return };
-        match link.output.write_some(&link.unsent) {
-            Ok(written) => {
-                if let Some(sent) = link.unsent.get_mut(..written) {
-                    link.is_begun = sent.last().map_or(link.is_begun, |last| *last != b'\n');
-                    sent.zeroize();
+        let Some(link) = &mut self.link else { return };
+        if let Err(error) = link.send() {
+            // What was sent before may still be answered, by a service that ends as it should.
+            if let Some(mut link) = self.link.take() {
+                self.again(&mut link, &error.to_string());
+                if !link.asked.is_empty() {
+                    self.ending.push(link);
                 }
-                link.unsent.drain(..written);
             }
-            Err(error) => {
-                link.refuses = true;
-                // What was sent before is answered first, by a service that ends as it should.
-                if link.is_begun || link.lines_unsent() == waiting {
-                    self.lose(&error.to_string());
-                }
-                return;
-            }
+            return;
         }
         if is_last && link.unsent.is_empty() && !link.has_ended {
             link.has_ended = true;
@@ -230,57 +271,72 @@ impl Filter {
         }
     }
 
+    /// Keeps for the next connection what `link` took nothing of, where it is the first to do so: nobody can have read that. A line
+    /// that it took in part is rejected.
+    fn again(&mut self, link: &mut Link, why: &str) {
+        let mut rejected = Vec::new();
+        for (at, mut line) in std::mem::take(&mut link.unsent).into_iter().enumerate() {
+            if line.is_again || (at == 0 && link.begun > 0) {
+                rejected.push(line.asked);
+            } else {
+                line.is_again = true;
+                self.waiting.push_back(line);
+            }
+        }
+        self.reject_all(rejected.into_iter(), "instance_gone", why);
+    }
+
     fn happened(&mut self, event: Event) {
         match (event, &mut self.link) {
             (Event::Read(read), Some(link)) if read > 0 => link.answers.filled(read),
-            (Event::Read(_) | Event::Broken, _) => self.lose("the connection ended"),
+            (Event::Read(_) | Event::Broken, _) => {
+                if let Some(link) = self.link.take() {
+                    self.lost(link, "the connection ended");
+                }
+            }
             (Event::Writable, _) => {}
         }
     }
 
-    /// Gives the connection up. Lines of which it took nothing are tried over a new one, once: nobody can have read them. So is
-    /// the next line.
-    fn lose(&mut self, why: &str) {
-        let mut untold = Vec::new();
-        if let Some(link) = &mut self.link {
-            untold = self.asked.split_off(self.asked.len().saturating_sub(link.lines_unsent()));
-            if untold.iter().any(|asked| asked.is_again) {
-                self.asked.append(&mut untold);
-            } else {
-                self.again = std::mem::take(&mut link.unsent);
+    fn happened_to_ending(&mut self, at: usize, event: Event) {
+        match (event, self.ending.get_mut(at)) {
+            (Event::Read(read), Some(link)) if read > 0 => link.answers.filled(read),
+            (Event::Read(_) | Event::Broken, Some(_)) => {
+                let link = self.ending.remove(at);
+                self.lost(link, "the connection ended");
             }
-        }
-        self.give_up("instance_gone", why);
-        untold.iter_mut().for_each(|asked| asked.is_again = true);
-        self.asked = untold;
-    }
-
-    /// Sends over a new connection what the one before took nothing of.
-    async fn send_again(&mut self) {
-        if self.again.is_empty() {
-            return;
-        }
-        match Link::make(&self.connecting, self.due().unwrap_or_else(Instant::now)).await {
-            Ok(mut link) => {
-                link.unsent = std::mem::take(&mut self.again);
-                self.link = Some(link);
-            }
-            Err(error) => {
-                self.again = Zeroizing::default();
-                self.give_up("instance_absent", &error.to_string());
-            }
+            (Event::Writable | Event::Read(_) | Event::Broken, _) => {}
         }
     }
 
-    /// Some answer did not come in time. Where one comes later, nobody may be told it: the connection is given up.
+    /// Gives a connection up. What it took is rejected, and the rest tried over a new one.
+    fn lost(&mut self, mut link: Link, why: &str) {
+        let asked = std::mem::take(&mut link.asked);
+        self.reject_all(asked.into_iter(), "instance_gone", why);
+        self.again(&mut link, why);
+    }
+
+    /// Some answers did not come in time. Where one comes later, nobody may be told it: its connection is given up.
     fn unanswered(&mut self) {
-        self.give_up("instance_silent", "there was no answer in time");
+        let now = Instant::now();
+        let is_late = |link: &Link| link.due().is_some_and(|due| due <= now);
+        let late: Vec<Link> = self.link.take_if(|link| is_late(link)).into_iter().collect();
+        let (more, ending) = std::mem::take(&mut self.ending).into_iter().partition(is_late);
+        self.ending = ending;
+        for mut link in late.into_iter().chain::<Vec<Link>>(more) {
+            let asked = std::mem::take(&mut link.asked);
+            self.reject_all(asked.into_iter(), "instance_silent", "there was no answer in time");
+            self.again(&mut link, "nothing was taken in time");
+        }
+        let (late, waiting): (VecDeque<Line>, _) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|line| line.asked.due <= now);
+        self.waiting = waiting;
+        self.reject_all(late.into_iter().map(|line| line.asked), "instance_absent", "nobody took it in time");
     }
 
-    fn give_up(&mut self, code: &'static str, why: &str) {
-        self.link = None;
+    fn reject_all(&mut self, all: impl Iterator<Item = Asked>, code: &'static str, why: &str) {
         let reason = format!("{}: {why}", self.connecting.path.display());
-        for Asked { id, due: _, is_again: _ } in std::mem::take(&mut self.asked) {
+        for Asked { id, due: _ } in all {
             self.reject(id.as_ref(), fault(code, reason.clone()));
         }
     }
@@ -292,23 +348,19 @@ impl Filter {
 
     /// When the first answer is due.
     fn due(&self) -> Option<Instant> {
-        self.asked.iter().map(|asked| asked.due).min()
+        let links = self.link.iter().chain(&self.ending).filter_map(Link::due);
+        links.chain(self.waiting.iter().map(|line| line.asked.due)).min()
     }
 }
 
 impl Link {
-    /// How many lines nothing was sent of.
-    fn lines_unsent(&self) -> usize {
-        if self.is_begun { 0 } else { self.unsent.iter().filter(|byte| **byte == b'\n').count() }
-    }
-
-    async fn make(Connecting { path, wait: _ }: &Connecting, due: Instant) -> io::Result<Self> {
+    async fn make(path: PathBuf) -> io::Result<Self> {
         // Where others could put a socket of theirs, as in /tmp, whoever answers is not believed.
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         files::check(directory, Exposure::Readable).map_err(io::Error::other)?;
-        let until = due.min(Instant::now() + QUEUE);
+        let until = Instant::now() + QUEUE;
         let stream = loop {
-            match tokio::net::UnixStream::connect(path).await {
+            match tokio::net::UnixStream::connect(&path).await {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() + AGAIN < until => {
                     tokio::time::sleep(AGAIN).await;
                 }
@@ -317,24 +369,60 @@ impl Link {
         };
         let socket = stream.into_std()?;
         let (input, output) = both_ways(socket.try_clone()?)?;
-        let (answers, unsent) = (Frames::up_to(ANSWER), Zeroizing::new(Vec::new()));
-        Ok(Self { input, output, socket, answers, unsent, is_begun: false, refuses: false, has_ended: false })
+        let (answers, asked, unsent) = (Frames::up_to(ANSWER), Vec::new(), VecDeque::new());
+        Ok(Self { input, output, socket, answers, asked, unsent, begun: 0, has_ended: false })
+    }
+
+    /// Sends as much as is taken.
+    fn send(&mut self) -> io::Result<()> {
+        while let Some(line) = self.unsent.front() {
+            let rest = line.text.get(self.begun..).unwrap_or_default();
+            let written = self.output.write_some(rest)?;
+            if written < rest.len() {
+                self.begun += written;
+                return Ok(());
+            }
+            self.begun = 0;
+            self.asked.extend(self.unsent.pop_front().map(|line| line.asked));
+        }
+        Ok(())
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.asked.iter().chain(self.unsent.iter().map(|line| &line.asked)).map(|asked| asked.due).min()
     }
 
     /// Waits for something to happen; without a connection, for ever.
-    async fn event(link: &mut Option<Self>, may_read: bool) -> Event {
-        let Some(Self { input, output, answers, unsent, refuses, .. }) = link else {
+    async fn event(link: Option<&mut Self>, may_read: bool) -> Event {
+        let Some(Self { input, output, answers, unsent, .. }) = link else {
             return std::future::pending().await;
         };
         tokio::select! {
             biased;
-            ready = output.writable(), if !unsent.is_empty() && !*refuses => match ready {
+            ready = output.writable(), if !unsent.is_empty() => match ready {
                 Ok(()) => Event::Writable,
                 Err(_) => Event::Broken,
             },
             read = input.read_some(answers.space()), if may_read => read.map_or(Event::Broken, Event::Read),
             () = std::future::pending() => Event::Broken,
         }
+    }
+}
+
+/// Waits for something to happen to any of `links`; says to which.
+async fn any_event(links: &mut [Link], may_read: bool) -> (usize, Event) {
+    if links.is_empty() {
+        return std::future::pending().await;
+    }
+    let events = links.iter_mut().map(|link| Box::pin(Link::event(Some(link), may_read)));
+    let (event, at, _) = futures_util::future::select_all(events).await;
+    (at, event)
+}
+
+async fn made(making: &mut Option<Making>) -> io::Result<Link> {
+    match making {
+        Some(making) => making.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -51,7 +51,7 @@ pub async fn run(serving: Serving<'_>, socket: Socket, connections: usize) -> io
     let mut talking = FuturesUnordered::new();
     let mut exposition = serving.metrics.clone().map(Exposition::new);
     let mut end = End::Served;
-    let (orphan, orphaned) = watch::channel(false);
+    let (orphan, mut orphaned) = watch::channel(false);
     let mut door = Door { listener: Some(listener), is_full: false, opens: None, count: 0 };
     tell(&[NotifyState::Ready]);
     while door.listener.is_some() || !talking.is_empty() {
@@ -66,16 +66,17 @@ pub async fn run(serving: Serving<'_>, socket: Socket, connections: usize) -> io
                 door.listener = None;
             }
             _ = hangup.recv() => serving.log.reopen(),
+            _ = orphaned.wait_for(|is_gone| *is_gone), if end == End::Served => {
+                end = End::Orphaned;
+                socket.remove();
+                door.listener = None;
+            }
             Some(ended) = talking.next(), if !talking.is_empty() => {
                 // One that failed in the midst of something holds up nobody.
                 let store = serving.engine.store();
                 let _ = store.settle(store.mark()).await;
-                if ended == End::Orphaned && end == End::Served {
-                    end = End::Orphaned;
-                    // The others know nothing of it yet.
-                    let _ = orphan.send(true);
-                    socket.remove();
-                    door.listener = None;
+                if ended == End::Orphaned {
+                    let _ = orphan.send_replace(true);
                 }
             }
             () = next_exposition(&mut exposition) => {}
@@ -84,7 +85,7 @@ pub async fn run(serving: Serving<'_>, socket: Socket, connections: usize) -> io
             accepted = door.accept(), if has_room && opens.is_none() => {
                 let Some(stream) = accepted else { continue };
                 let number = Conversation(door.count);
-                match begin(&watchdog, &left, &orphaned, number, stream) {
+                match begin(&watchdog, &left, &orphan, number, stream) {
                     Ok((setting, input, output)) => talking.push(talk(serving.clone(), setting, input, output)),
                     Err(error) => tracing::warn!(%error, "a connection cannot be served, and is closed"),
                 }
@@ -154,7 +155,7 @@ impl Door {
 fn begin(
     watchdog: &Watchdog,
     left: &UnboundedSender<Chore>,
-    orphaned: &watch::Receiver<bool>,
+    orphaned: &watch::Sender<bool>,
     number: Conversation,
     stream: UnixStream,
 ) -> io::Result<(Setting, Stream, Stream)> {

@@ -320,3 +320,21 @@ fn what_nobody_asks_for_is_a_warning() {
     );
     assert!(done.stdout.starts_with(&expected), "{done:?}");
 }
+
+#[test]
+fn what_is_for_everybody_or_for_nobody_is_told() {
+    for option in ["protocols", "connections", "targets"] {
+        let said = told(&format!("[step_up]\n{option} = !ssh,!rdp\n"));
+        let expected = "expected what asks for a fresh proof, found !ssh; there is no word for what does not";
+        assert_eq!(said, [format!(":2: [step_up] {option}: {expected}")]);
+    }
+    let everybody = "everybody is let in without a second factor";
+    for (except, is_told) in [("", true), ("except = alice\n", false)] {
+        let home = Home::init();
+        home.append(&format!("[whitelist source=user_list]\nname = v\n[user_list v]\nallow = all_users\n{except}"));
+        let checked = home.run(&["check"], "").ok();
+        assert_eq!((checked.stdout + &checked.stderr).contains(everybody), is_told);
+        home.run(&["serve"], "").ok();
+        assert_eq!(home.log().contains(everybody), is_told);
+    }
+}

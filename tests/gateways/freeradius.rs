@@ -329,10 +329,8 @@ fn push(way: Way) {
 fn service_down(way: Way) {
     let (stage, _refused) = Stage::down();
     let radius = Radius::start(&stage, way, Mood::Usual);
-    let began = Instant::now();
     let asked = radius.ask(Door::Checked, "alice", PASSWORD, None);
     let reply = radius.ask(Door::Checked, "alice", "123456", Some(asked.asked()));
     reply.rejected();
     assert_eq!(reply.message(), "The authentication service cannot be reached");
-    assert!(began.elapsed() < Duration::from_secs(20));
 }

@@ -66,11 +66,8 @@ fn interrupted(open: impl Fn(&Stage) -> Sudo) {
     let stage = Stage::push(&okta);
     let mut person = push(&open(&stage), "alice");
     okta.wait_for("GET", "/transactions/t1", 2);
-    let began = Instant::now();
     person.press(b"\x03");
     let (status, text) = person.end();
-    // And does not wait for the phone, which has 30 seconds.
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert!(status != Some(0) && !text.contains("in as"), "{text}");
     okta.wait_for("DELETE", "/transactions/t1", 1);
 }

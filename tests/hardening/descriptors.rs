@@ -91,6 +91,10 @@ fn no_descriptor_is_left_behind_and_none_goes_on_to_programs() {
         }
         assert_eq!(inventory(gateway.pid()), before, "after {EACH} of {line}");
     }
+    println!("{} kinds, {EACH} requests of each; at the end:", kinds.len());
+    for (number, (what, _)) in inventory(gateway.pid()) {
+        println!("  {number} {what}");
+    }
     let (_, finished) = gateway.end();
     assert_eq!(finished.status, Some(0), "{finished:?}");
 }

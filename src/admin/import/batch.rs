@@ -20,6 +20,9 @@ use crate::store::Added;
 /// How many flaws are told before the rest is counted.
 const FLAWS: usize = 20;
 
+/// How many a shared store is given at once.
+const AT_ONCE: usize = 1000;
+
 /// Whether anything is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
@@ -186,13 +189,26 @@ impl<'a> Batch<'a> {
             let grounds = "by an administrator";
             desk.audit(&Act { action: "import", subscriber: &one.subscriber, what: &one.label, grounds })?;
         }
-        match desk.settled(desk.store().add_with_codes(&new))? {
-            Added::Yes => {}
-            Added::LabelTaken | Added::ChallengeGone | Added::NotFirst => {
-                return Err(AdminError::Data(
-                    "somebody enrolled one of these users meanwhile; nothing was imported: run it again".into(),
-                ));
-            }
+        // Others wait for what a shared store takes in at once.
+        let at_once = if desk.setup.store.directory().is_some() { usize::MAX } else { AT_ONCE };
+        let mut done = 0;
+        for part in new.chunks(at_once) {
+            let what = match desk.settled(desk.store().add_with_codes(part)) {
+                Ok(Added::Yes) => {
+                    done += part.len();
+                    continue;
+                }
+                Ok(Added::LabelTaken | Added::ChallengeGone | Added::NotFirst) => {
+                    "somebody enrolled one of these users meanwhile".to_owned()
+                }
+                Err(error) if done == 0 => return Err(error.into()),
+                Err(error) => error.to_string(),
+            };
+            let rest = match done {
+                0 => "nothing was imported: run it again".to_owned(),
+                _ => format!("{done} were imported before: run it again with --skip-existing"),
+            };
+            return Err(AdminError::Data(format!("{what}; {rest}")));
         }
         match telling {
             Telling::Count => writeln!(out, "{} enrolled", new.len())?,

@@ -12,7 +12,7 @@ use crate::config::declare;
 use crate::config::ini::Section;
 use crate::config::mistake::{Mistakes, suggestion};
 use crate::config::reading::Reading;
-use crate::config::value::YesNo;
+use crate::config::value::{List, YesNo};
 use crate::domain::claimant::Subscriber;
 use crate::domain::foreign::Foreign;
 use crate::policy::cache::CacheRule;
@@ -69,15 +69,7 @@ impl Policy {
             .section("authorize", mistakes)
             .and_then(|section| AuthorizeOptions::read(Some(section), mistakes))
             .is_some_and(|read| read.require_proof == YesNo::Yes);
-        policy.step_up = file
-            .section("step_up", mistakes)
-            .and_then(|section| StepUpOptions::read(Some(section), mistakes))
-            .map(|read| StepUp {
-                protocols: read.protocols.0.map(|list| list.0),
-                connections: read.connections.0.map(|list| list.0),
-                targets: read.targets.0.map(|list| list.0),
-                max_age: read.max_age.0,
-            });
+        policy.step_up = file.section("step_up", mistakes).and_then(|section| step_up(section, mistakes));
         if let Some(section) = file.section("policy", mistakes) {
             policy.read_policy(section, mistakes);
         }
@@ -103,6 +95,26 @@ impl Policy {
             mistakes.warn_at_option(section.line_of("enforce"), "policy", "enforce", text);
         }
     }
+}
+
+/// What `[step_up]` says. Its lists say what it is about: nothing can be taken out of them again, and a list of such words alone
+/// would be about nobody.
+fn step_up(section: &Section, mistakes: &mut Mistakes) -> Option<StepUp> {
+    let StepUpOptions { protocols, connections, targets, max_age } = StepUpOptions::read(Some(section), mistakes)?;
+    let mut words = |option: &str, list: Option<List>| {
+        let list = list.map(|list| list.0);
+        if let Some(word) = list.iter().flatten().find(|word| word.starts_with('!')) {
+            let text = format!(
+                "expected what asks for a fresh proof, found {}; there is no word for what does not",
+                Foreign(word)
+            );
+            mistakes.at_option(section.line_of(option), "step_up", option, text);
+        }
+        list
+    };
+    let protocols = words("protocols", protocols.0);
+    let (connections, targets) = (words("connections", connections.0), words("targets", targets.0));
+    Some(StepUp { protocols, connections, targets, max_age: max_age.0 })
 }
 
 /// The sections of the file, and by whose rules they are read.
@@ -176,6 +188,10 @@ impl<'a> File<'a> {
                     allow: read.allow,
                     except: read.except.0.map(|list| list.0).unwrap_or_default(),
                 });
+                if exemption.as_ref().is_some_and(Exemption::is_for_everybody) {
+                    let text = "everybody is let in without a second factor; name in except who is not";
+                    mistakes.warn_at_option(section.line_of("allow"), &section.name, "allow", text);
+                }
                 (name, exemption)
             })
             .collect();

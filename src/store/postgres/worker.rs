@@ -28,9 +28,6 @@ const TRIES: u32 = 40;
 /// The longest pause before it is, in milliseconds.
 const PAUSE: u64 = 64;
 
-/// The fewest rows that a database writes in a second: so much longer has a transaction that writes many.
-const ROWS_A_SECOND: u64 = 500;
-
 /// How long a connection that fell silent is waited for before it is taken for dead.
 const RECYCLE: Duration = Duration::from_secs(2);
 
@@ -128,18 +125,8 @@ impl Worker {
         &self,
         operation: impl AsyncFn(&Transaction<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Answer<'a, T> {
-        self.run_many(0, operation)
-    }
-
-    /// The same for an operation that writes `rows` rows, and takes longer the more there are.
-    pub fn run_many<'a, T: Send + 'static>(
-        &self,
-        rows: usize,
-        operation: impl AsyncFn(&Transaction<'_>) -> Result<T, Error> + Send + 'static,
-    ) -> Answer<'a, T> {
         let (tell, told) = oneshot::channel();
-        let longer = Duration::from_secs(u64::try_from(rows).unwrap_or(u64::MAX) / ROWS_A_SECOND);
-        let (limit, unseen) = (self.limit.saturating_add(longer), self.unseen.clone());
+        let (limit, unseen) = (self.limit, self.unseen.clone());
         let job: Job = Box::new(move |pool| {
             Box::pin(async move {
                 let answer = until_done(&pool, &tell, limit, unseen, operation).await;
@@ -176,7 +163,7 @@ async fn until_done<T>(
             }
             transact(&mut client, &operation).await.map(Ok)
         };
-        let ended = tokio::time::timeout(limit, seen).await;
+        let ended = tokio::time::timeout(clock::left(until), seen).await;
         if ended.is_err() || client.is_closed() {
             // Nobody gets it again: whatever was said last may be on its way, and comes to an end with the connection.
             drop(Object::take(client));
