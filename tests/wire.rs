@@ -36,17 +36,3 @@ fn alice() -> (Home, Phone) {
     home.set_clock(NOW);
     (home, phone)
 }
-
-#[test]
-fn a_protocol_that_nobody_knows_needs_the_factor_too() {
-    let (home, phone) = alice();
-    let wrong = phone.wrong_code(now());
-    for protocol in ["xyzzy", "SSH ", "\u{17f}\u{17f}h", "ssh,http", "", " ", "none", "*"] {
-        for more in [json!({}), json!({"key_value_pairs": {"otp": wrong}})] {
-            let mut asked = request(1, "alice", more);
-            asked["protocol"] = json!(protocol);
-            assert_ne!(home.ask_one(&asked).verdict(), "accept", "{protocol:?}");
-            home.run(&["unlock", "alice"], "");
-        }
-    }
-}

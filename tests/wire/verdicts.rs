@@ -353,3 +353,17 @@ fn every_verdict_is_found_in_the_log_by_its_trace() {
         assert!(matches!(lines.as_slice(), [line] if line.contains(&code)), "{answer:?}\n{log}");
     }
 }
+
+#[test]
+fn a_protocol_that_nobody_knows_needs_the_factor_too() {
+    let (home, phone) = alice();
+    let wrong = phone.wrong_code(NOW);
+    for protocol in ["xyzzy", "SSH ", "\u{17f}\u{17f}h", "ssh,http", "", " ", "none", "*"] {
+        for more in [json!({}), json!({"key_value_pairs": {"otp": wrong}})] {
+            let mut asked = request(1, "alice", more);
+            asked["protocol"] = json!(protocol);
+            assert_ne!(home.ask_one(&asked).verdict(), "accept", "{protocol:?}");
+            home.run(&["unlock", "alice"], "");
+        }
+    }
+}
