@@ -150,10 +150,12 @@ fn secret(index: usize) -> [u8; 20] {
 
 fn request_line(id: u64, index: usize, code: u32) -> String {
     let name = name(index);
+    // Everybody has an address of their own.
+    let [_, first, second, third] = u32::try_from(index).unwrap_or_default().to_be_bytes();
     let mut line = String::with_capacity(192);
     let written = writeln!(
         line,
-        r#"{{"type":"authenticate","id":{id},"session_id":"s{id}","protocol":"ssh","client_ip":"192.0.2.7","gateway_user":"{name}","key_value_pairs":{{"otp":"{code:06}"}}}}"#
+        r#"{{"type":"authenticate","id":{id},"session_id":"s{id}","protocol":"ssh","client_ip":"10.{first}.{second}.{third}","gateway_user":"{name}","key_value_pairs":{{"otp":"{code:06}"}}}}"#
     );
     debug_assert!(written.is_ok());
     line
