@@ -15,12 +15,16 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// A home on the embedded store, and one on PostgreSQL where that is installed.
+    /// A home on the embedded store, and one on PostgreSQL where that is installed; one of them alone where `COUNTERSIGN_STORE` is
+    /// its name.
     pub fn all() -> Vec<Self> {
-        let embedded = Self { home: Home::init(), name: "embedded", cluster: None };
+        let only = std::env::var("COUNTERSIGN_STORE").ok();
+        let is_wanted = |name: &str| only.as_ref().is_none_or(|only| only == name);
+        let embedded = is_wanted("embedded").then(|| Self { home: Home::init(), name: "embedded", cluster: None });
+        let shared = is_wanted("PostgreSQL").then(cluster).flatten();
         let shared =
-            cluster().map(|cluster| Self { home: home_on(&cluster, None), name: "PostgreSQL", cluster: Some(cluster) });
-        [Some(embedded), shared].into_iter().flatten().collect()
+            shared.map(|cluster| Self { home: home_on(&cluster, None), name: "PostgreSQL", cluster: Some(cluster) });
+        [embedded, shared].into_iter().flatten().collect()
     }
 
     /// The cluster, where the store is in one.
