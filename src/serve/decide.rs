@@ -43,8 +43,10 @@ pub async fn decide(
     };
     let is_behind = is_behind_password(first_factor, request);
     let decided = AssertUnwindSafe(async {
+        // On the heap: it is large, and would be moved with everything that is wrapped around it.
+        let decision = Box::pin(engine.decide(request, moment));
         if !is_behind {
-            return (engine.decide(request, moment).await, Standing::SecondFactor);
+            return (decision.await, Standing::SecondFactor);
         }
         // Before anything is verified, or sent to anybody: nobody is asked anything for whoever brings no password, or a
         // cookie that is not ours.
@@ -60,7 +62,7 @@ pub async fn decide(
             }
         };
         match passed {
-            Ok(()) => (engine.decide(request, moment).await, Standing::SecondFactor),
+            Ok(()) => (decision.await, Standing::SecondFactor),
             Err(no) => (Decision { cookie, ..reject(no, Sent::Nothing) }, Standing::FirstFactor),
         }
     })
