@@ -682,7 +682,7 @@ impl Line {
     fn asked(&mut self) -> Option<Value> {
         let mut line = Vec::new();
         let read = self.answers.read_until(b'\n', &mut line).ok()?;
-        (read > 0).then(|| serde_json::from_slice(&line).unwrap_or_else(|_| panic!("no whole request: {line:?}")))
+        (read > 0).then(|| serde_json::from_slice(&line).expect("a whole request"))
     }
 
     fn say(&mut self, id: &Value) {

@@ -1,6 +1,6 @@
 //! A shared store behind what stands between gateways and a database: a second server that takes over, and a pool.
 #![cfg(debug_assertions)]
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test ends where its helpers fail")]
+#![expect(clippy::unwrap_used, reason = "a test ends where its helpers fail")]
 
 #[expect(dead_code, reason = "no test uses all of the rig")]
 mod rig;

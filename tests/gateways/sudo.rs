@@ -1,7 +1,5 @@
 //! sudo: the password, and then the PAM module.
 
-use std::time::{Duration, Instant};
-
 use crate::dialogue::{Door, Many, PROMPT, play, push};
 use crate::machine::{Machine, PASSWORD};
 use crate::rig::now;
