@@ -65,6 +65,24 @@ fn in_time(gateway: &mut Gateway, code: &str) -> String {
 }
 
 #[test]
+fn silent_servers_before_the_right_one_cost_time_and_nothing_else() {
+    let Some(cluster) = cluster() else { return };
+    let (home, phone) = (home_on(&cluster, None), Phone::new(1));
+    home.import("alice", &phone);
+    let silent: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let places: Vec<_> = silent.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
+    // Finding it takes longer than a transaction may.
+    home.append("[postgres]\nconnect_timeout = 1\nstatement_timeout = 1\n");
+    let servers = format!("{},{}", places.join(","), cluster.place());
+    home.set("plugin", "store", &format!("postgres://countersign@{servers}/mfa"));
+    let code = phone.fresh_code();
+    let mut gateway = Gateway::start(&home);
+    assert_eq!(gateway.ask(&attempt(1, "alice", &code)).told(), "accept");
+    assert!(is_refused(gateway.ask(&attempt(2, "alice", &code)).code()));
+    gateway.end().1.ok();
+}
+
+#[test]
 fn behind_a_pool_in_session_mode_everything_is_as_without() {
     let Some(cluster) = cluster() else { return };
     let (home, phones) = (home_on(&cluster, None), [Phone::new(1), Phone::new(2)]);

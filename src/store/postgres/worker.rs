@@ -151,9 +151,11 @@ async fn until_done<T>(
     operation: impl AsyncFn(&Transaction<'_>) -> Result<T, Error>,
 ) -> Result<T, StoreError> {
     let mut tries = 0;
-    let until = clock::after(limit);
+    let mut until = None;
     loop {
         let mut client = pool.get().await.map_err(|error| unreachable_database(&error))?;
+        // What it took to find a server is no part of it, and has limits of its own.
+        let until = *until.get_or_insert_with(|| clock::after(limit));
         let seen = async {
             if let Some(entry) = unseen.as_ref().filter(|entry| !entry.is_known()) {
                 let found = transact(&mut client, &async |tx: &Transaction<'_>| entry::look(tx).await).await?;
