@@ -72,7 +72,10 @@ struct Line {
 
 impl Line {
     fn to(socket: &Path) -> Self {
-        let stream = UnixStream::connect(socket).unwrap();
+        Self::over(UnixStream::connect(socket).unwrap())
+    }
+
+    fn over(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let answers = BufReader::new(stream.try_clone().unwrap());
         Self { stream, answers }
@@ -404,7 +407,8 @@ fn what_lies_in_a_connection_when_the_end_is_asked_for_is_answered() {
 /// What the process is at, by the letter of proc(5).
 fn state(pid: u32) -> String {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.rsplit(' ').nth(49).unwrap_or_default().to_owned()
+    // The name before it may hold anything.
+    stat.rsplit(") ").next().unwrap().chars().take(1).collect()
 }
 
 #[test]
@@ -671,9 +675,7 @@ impl Played {
 
     /// The next connection. Its lines are read when they are asked for.
     fn accept(&self) -> Line {
-        let stream = self.listener.accept().unwrap().0;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Line { answers: BufReader::new(stream.try_clone().unwrap()), stream }
+        Line::over(self.listener.accept().unwrap().0)
     }
 }
 
@@ -704,33 +706,36 @@ impl Line {
     }
 }
 
-/// Requests of 17,000 bytes each, of which a few fit into a socket.
-fn long(ids: std::ops::Range<u64>) -> String {
+/// How many requests [`overfull`] has sent.
+const SENT: u64 = 12;
+
+/// A gateway whose requests are more than its connection holds, and that connection, of which nothing was read.
+fn overfull(played: &Played) -> (Gateway, Line) {
+    let mut gateway = Gateway::spawn(&mut filter(&played.socket, &[]));
     let line = |id| format!("{}\n", json!({"type": "hello", "id": id, "pad": "x".repeat(17_000)}));
-    ids.map(line).collect()
+    gateway.send_raw((0..SENT).map(line).collect::<String>());
+    let line = played.accept();
+    line.fill();
+    (gateway, line)
 }
 
 #[test]
 fn what_a_connection_took_in_part_is_rejected_and_none_of_it_is_sent_again() {
     let home = Home::init();
     let played = Played::at(&home);
-    let mut gateway = Gateway::spawn(&mut filter(&played.socket, &[]));
-    let count = 12;
-    gateway.send_raw(long(0..count));
-    let first = played.accept();
-    first.fill();
+    let (mut gateway, first) = overfull(&played);
     drop(first);
     // The rest comes whole, and in its order; what the first may have read is rejected, and so is the line of which it had a part.
     let mut second = played.accept();
     let next = second.asked().unwrap()["id"].as_u64().unwrap();
-    assert!((2..count).contains(&next), "{next}");
-    for id in next + 1..count {
+    assert!((2..SENT).contains(&next), "{next}");
+    for id in next + 1..SENT {
         assert_eq!(second.asked().unwrap()["id"], id);
     }
     for id in 0..next {
         assert_eq!(gateway.answer(id).code(), "instance_gone", "{id} of {next}");
     }
-    for id in next..count {
+    for id in next..SENT {
         second.say(&json!(id));
         assert_eq!(gateway.answer(id).code(), "wrong_code");
     }
@@ -741,11 +746,7 @@ fn what_a_connection_took_in_part_is_rejected_and_none_of_it_is_sent_again() {
 fn what_an_ending_service_took_is_answered_by_it_and_the_rest_by_the_next() {
     let home = Home::init();
     let played = Played::at(&home);
-    let mut gateway = Gateway::spawn(&mut filter(&played.socket, &[]));
-    let count = 12;
-    gateway.send_raw(long(0..count));
-    let mut first = played.accept();
-    first.fill();
+    let (mut gateway, mut first) = overfull(&played);
     // It takes no more, and reads what it has: whole lines, and a part of one.
     first.stream.shutdown(std::net::Shutdown::Read).unwrap();
     let mut read = Vec::new();
@@ -759,7 +760,7 @@ fn what_an_ending_service_took_is_answered_by_it_and_the_rest_by_the_next() {
     // Of one more it had a part, where the lines did not happen to fit in.
     let whole = u64::try_from(read.len()).unwrap();
     let begun = (!line.is_empty()).then_some(whole);
-    for id in begun.map_or(whole, |begun| begun + 1)..count {
+    for id in begun.map_or(whole, |begun| begun + 1)..SENT {
         assert_eq!(second.asked().unwrap()["id"], id);
         second.say(&json!(id));
         // The next one does not wait for the first.
@@ -816,14 +817,14 @@ fn gateway_waits(listener: &UnixListener) -> bool {
 #[test]
 fn connect_does_not_believe_what_answers_otherwise() {
     let home = Home::init();
-    let socket = home.dir().join("socket");
-    let listener = UnixListener::bind(&socket).unwrap();
+    let played = Played::at(&home);
+    let socket = played.socket.clone();
     let lies = ["{\"v\":1,\"id\":2,\"verdict\":\"accept\",\"reason\":\"verified\"}\n", "accept\n", "null\n", "\n", ""];
     let liar = thread::spawn(move || {
         for lie in lies {
-            let (mut stream, _) = listener.accept().unwrap();
-            BufReader::new(stream.try_clone().unwrap()).read_line(&mut String::new()).unwrap();
-            stream.write_all(lie.as_bytes()).unwrap();
+            let mut line = played.accept();
+            assert!(line.asked().is_some());
+            line.stream.write_all(lie.as_bytes()).unwrap();
         }
     });
     for lie in lies {

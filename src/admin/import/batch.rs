@@ -185,14 +185,14 @@ impl<'a> Batch<'a> {
             writeln!(out, "0 enrolled")?;
             return Ok(());
         }
-        for (one, _) in &new {
-            let grounds = "by an administrator";
-            desk.audit(&Act { action: "import", subscriber: &one.subscriber, what: &one.label, grounds })?;
-        }
         // Others wait for what a shared store takes in at once.
         let at_once = if desk.setup.store.directory().is_some() { usize::MAX } else { AT_ONCE };
         let mut done = 0;
         for part in new.chunks(at_once) {
+            for (one, _) in part {
+                let grounds = "by an administrator";
+                desk.audit(&Act { action: "import", subscriber: &one.subscriber, what: &one.label, grounds })?;
+            }
             let what = match desk.settled(desk.store().add_with_codes(part)) {
                 Ok(Added::Yes) => {
                     done += part.len();
