@@ -18,7 +18,7 @@ use std::thread;
 use rig::nobody::is_root;
 use rig::okta::Okta;
 use rig::services::{program, skip};
-use rig::{Answer, Finished, Gateway, Home, PATIENCE, Phone, attempt, finish, now, request};
+use rig::{Answer, Finished, Gateway, Home, PATIENCE, Phone, attempt, finish, now, request, state};
 use serde_json::{Value, json};
 
 const POLL: &str = "/transactions/t1";
@@ -389,7 +389,7 @@ fn what_lies_in_a_connection_when_the_end_is_asked_for_is_answered() {
         assert!(line.ask(&json!({"type": "hello", "id": 1})).hello.is_some());
     }
     service.gateway.signal("STOP");
-    wait_for("the stop", || state(service.gateway.pid()) == "T");
+    wait_for("the stop", || state(service.gateway.pid()) == Some('T'));
     for line in &mut lines {
         line.send(&request(2, "alice", json!({})));
         line.stream.write_all(b"{\"type\":\"authenticate\",\"id\":3,").unwrap();
@@ -402,13 +402,6 @@ fn what_lies_in_a_connection_when_the_end_is_asked_for_is_answered() {
         assert!(line.next().is_none());
     }
     service.gateway.wait().1.ok();
-}
-
-/// What the process is at, by the letter of proc(5).
-fn state(pid: u32) -> String {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The name before it may hold anything.
-    stat.rsplit(") ").next().unwrap().chars().take(1).collect()
 }
 
 #[test]
@@ -648,7 +641,7 @@ fn what_a_service_that_ends_does_not_take_goes_to_the_next_one() {
     let mut gateway = service.filter();
     assert_eq!(gateway.ask(&request(1, "alice", json!({}))).verdict(), "need_info");
     gateway.signal("STOP");
-    wait_for("the stop", || state(gateway.pid()) == "T");
+    wait_for("the stop", || state(gateway.pid()) == Some('T'));
     service.end().ok();
     let next = Service::start(&home);
     let lines: String = (2..6).map(|id| format!("{}\n", request(id, "alice", json!({})))).collect();
@@ -785,7 +778,7 @@ fn a_line_of_which_two_connections_took_nothing_is_rejected() {
     let mut first = played.accept();
     assert_eq!(first.asked().unwrap()["id"], 0);
     gateway.signal("STOP");
-    wait_for("the stop", || state(gateway.pid()) == "T");
+    wait_for("the stop", || state(gateway.pid()) == Some('T'));
     first.say(&json!(0));
     drop(first);
     gateway.send(&json!({"type": "hello", "id": 1}));

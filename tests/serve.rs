@@ -1,7 +1,7 @@
 //! What a gateway sees of a `serve` that stays: many requests at once, waits, cancels, signals, ends, and lines that are no
 //! requests. Nothing of it may cost an answer, or memory.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test ends where its helpers fail")]
+#![expect(clippy::indexing_slicing, reason = "a test ends where its helpers fail")]
 
 #[expect(dead_code, reason = "no test uses all of the rig")]
 mod rig;
@@ -427,7 +427,7 @@ fn a_reader_who_does_not_read_is_not_read_from_and_costs_no_memory() {
     // The answers fill their pipe; from then on the process keeps what it may, and stops to read.
     let began = Instant::now();
     let full = |count: u64| count >= 48 * 1024;
-    while !full(rustix::io::ioctl_fionread(&output).unwrap()) || !is_asleep(gateway.pid()) {
+    while !full(rustix::io::ioctl_fionread(&output).unwrap()) || rig::state(gateway.pid()) != Some('S') {
         assert!(began.elapsed() < PATIENCE, "the answers do not come");
         thread::yield_now();
     }
@@ -446,12 +446,6 @@ fn a_reader_who_does_not_read_is_not_read_from_and_costs_no_memory() {
     assert!(rest.is_empty(), "{rest:?}");
     finished.ok();
     assert!(peak <= before + FLAT, "{before} KiB before, {peak} KiB after");
-}
-
-/// Whether the first thread of a process waits for something (proc(5)).
-fn is_asleep(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S'))
 }
 
 /// More than 200 lines that are no requests, each in its own way, without their ends.

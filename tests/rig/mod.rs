@@ -43,6 +43,13 @@ use serde_json::{Value, json};
 /// How long anything may take before the test fails instead of hanging.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What a process is at, by the letter of proc(5); `None` where there is none.
+pub fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before it may hold anything.
+    stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next())
+}
+
 /// What time it is, in seconds since 1970.
 pub fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()

@@ -87,10 +87,7 @@ impl Terminal {
     /// Types `keys`, as soon as the program reads: some throw away what was typed before.
     pub fn press(&mut self, keys: &[u8]) {
         let until = Instant::now() + PATIENCE;
-        let state = || {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
-            stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next())
-        };
+        let state = || super::state(self.pid());
         while state() == Some('R') || state() == Some('D') {
             assert!(Instant::now() < until, "it does not read");
             std::thread::sleep(Duration::from_millis(1));
